@@ -1,0 +1,169 @@
+//! The cache of compiled products: graph work happens once per kind of loss.
+//!
+//! A loss is recorded at every measurement (that costs no arithmetic), which guards against a
+//! closure or model whose settings changed; everything after that, differentiation, tangents,
+//! linearization and compilation, is looked up by the recorded graph itself: operations, scalars,
+//! shapes, dtypes and kinds of inputs. Constants' values are not part of the key: they are bound
+//! at run time like parameters.
+
+use std::cell::Cell;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::module::Module;
+use burn::tensor::{DeviceSettings, Tensor, TensorData};
+
+use crate::batch::Batch;
+use crate::capture::{LossGraph, Source};
+use crate::error::Result;
+use crate::ir::TensorGraph;
+use crate::linearize::LinearizedGraph;
+use crate::model_state::ModelState;
+use crate::program::Program;
+
+/// How much graph work this thread has done; see [`graph_work`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GraphWork {
+    /// Losses recorded.
+    pub captures: usize,
+    /// Losses differentiated, pushed forward, linearized and compiled.
+    pub compilations: usize,
+}
+
+thread_local! {
+    static WORK: Cell<GraphWork> = const { Cell::new(GraphWork { captures: 0, compilations: 0 }) };
+}
+
+/// The graph work done by this thread so far. In a training loop `compilations` stops growing
+/// after the first measurement of each batch shape.
+pub fn graph_work() -> GraphWork {
+    WORK.get()
+}
+
+fn count(change: impl FnOnce(&mut GraphWork)) {
+    let mut work = WORK.get();
+    change(&mut work);
+    WORK.set(work);
+}
+
+/// The compiled Hessian-vector product of a kind of loss.
+#[derive(Debug)]
+pub struct CompiledHessian {
+    pub(crate) primal: Program,
+    pub(crate) tangent: Program,
+    pub(crate) sources: Vec<Source>,
+    pub(crate) gradients: Vec<Option<usize>>,
+    pub(crate) uses_tangent: Vec<bool>,
+    pub(crate) has_product: Vec<bool>,
+}
+
+impl LinearizedGraph {
+    /// Compiles both parts.
+    pub fn compile(&self) -> CompiledHessian {
+        CompiledHessian {
+            primal: Program::compile(self.primal.clone()),
+            tangent: Program::compile(self.tangent.clone()),
+            sources: self.sources.clone(),
+            gradients: self.gradients.clone(),
+            uses_tangent: self.uses_tangent.clone(),
+            has_product: self.has_product.clone(),
+        }
+    }
+}
+
+impl CompiledHessian {
+    /// Number of operations of the primal and of the tangent part.
+    pub fn n_ops(&self) -> (usize, usize) {
+        (self.primal.n_ops(), self.tangent.n_ops())
+    }
+}
+
+/// A loss ready to run at any parameters and any batch of one signature.
+#[derive(Clone, Debug)]
+pub(crate) struct PreparedLoss {
+    pub compiled: Arc<CompiledHessian>,
+    /// Values of the recorded constants, numbered as in `Source::Constant`.
+    pub constants: Vec<TensorData>,
+}
+
+impl PreparedLoss {
+    /// Records the loss and finds or makes its compiled product.
+    pub fn of<M, B, F>(model: &M, state: &ModelState, batch: &B, loss: &F) -> Result<Self>
+    where
+        M: Module,
+        B: Batch,
+        F: Fn(&M, B) -> Tensor<1> + ?Sized,
+    {
+        let forward = LossGraph::capture(model, state, batch, loss)?;
+        count(|work| work.captures += 1);
+        let constants = forward.constants.clone();
+        let key = Key::of(&forward);
+        if let Some(compiled) = CACHE.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(Self { compiled, constants });
+        }
+        let linearized = forward.differentiate()?.push_forward()?.linearize();
+        count(|work| work.compilations += 1);
+        let compiled = Arc::new(linearized.compile());
+        let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.insert(key, compiled.clone());
+        Ok(Self { compiled, constants })
+    }
+}
+
+/// What a compiled product depends on.
+#[derive(Clone, Debug)]
+struct Key {
+    hash: u64,
+    graph: TensorGraph,
+    sources: Vec<Source>,
+    n_params: usize,
+    settings: DeviceSettings,
+}
+
+impl Key {
+    fn of(forward: &LossGraph) -> Self {
+        let mut hasher = DefaultHasher::new();
+        forward.graph.inputs.hash(&mut hasher);
+        forward.graph.ops.hash(&mut hasher);
+        Self {
+            hash: hasher.finish(),
+            graph: forward.graph.clone(),
+            sources: forward.sources.clone(),
+            n_params: forward.n_params,
+            settings: forward.settings,
+        }
+    }
+
+    fn matches(&self, other: &Self) -> bool {
+        self.hash == other.hash
+            && self.n_params == other.n_params
+            && self.settings == other.settings
+            && self.graph == other.graph
+            && self.sources == other.sources
+    }
+}
+
+/// Compiled products, most recently used last.
+struct Cache(Vec<(Key, Arc<CompiledHessian>)>);
+
+/// Enough for a few models with a few batch shapes each; an entry is some ten kilobytes.
+const CAPACITY: usize = 64;
+
+static CACHE: Mutex<Cache> = Mutex::new(Cache(Vec::new()));
+
+impl Cache {
+    fn get(&mut self, key: &Key) -> Option<Arc<CompiledHessian>> {
+        let found = self.0.iter().position(|(k, _)| k.matches(key))?;
+        let entry = self.0.remove(found);
+        let compiled = entry.1.clone();
+        self.0.push(entry);
+        Some(compiled)
+    }
+
+    fn insert(&mut self, key: Key, compiled: Arc<CompiledHessian>) {
+        if self.0.len() == CAPACITY {
+            self.0.remove(0);
+        }
+        self.0.push((key, compiled));
+    }
+}

@@ -1,0 +1,224 @@
+//! The one error type that users meet. Every message ends in what to do.
+
+use std::fmt;
+
+/// Result of everything that can fail in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong. Not converging is a result, not an error (see
+/// [`StopReason`](crate::solver::StopReason)).
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The loss uses operations that cannot be differentiated twice.
+    #[error("no derivative rule for {}; replace them, see docs/op-support.md", list(.0))]
+    UnsupportedOps(Vec<UnsupportedOp>),
+
+    /// The loss closure returned more or less than one number.
+    #[error(
+        "the loss has shape {shape:?}, expected one number; reduce it, for example with `.mean()`"
+    )]
+    NonScalarLoss {
+        /// Shape of what the closure returned.
+        shape: Vec<usize>,
+    },
+
+    /// The loss closure asked for a tensor's value.
+    #[error(
+        "the loss reads tensor values on the host (`into_scalar`, `into_data`, ...): it is recorded \
+         as a graph, so decide with tensor operations such as `mask_where` instead ({message})"
+    )]
+    LossReadsData {
+        /// The message of the failed read.
+        message: String,
+    },
+
+    /// The loss closure combined tensors of different devices.
+    #[error(
+        "the loss mixes devices: pass every tensor in the batch or the model, and create others on \
+         the device of an argument, for example with `&x.device()` ({message})"
+    )]
+    LossMixesDevices {
+        /// The message of the failed operation.
+        message: String,
+    },
+
+    /// The loss closure panicked for another reason.
+    #[error("the loss panicked: {message}; check that it runs on this model and batch by itself")]
+    LossPanicked {
+        /// The panic message.
+        message: String,
+    },
+
+    /// burn could not differentiate the loss.
+    #[error("burn could not differentiate the loss: {message}; check that `loss.backward()` works")]
+    NotDifferentiable {
+        /// burn's message.
+        message: String,
+    },
+
+    /// The model has no parameter that requires a gradient.
+    #[error("the model has no trainable parameter; unfreeze some, or check `is_require_grad`")]
+    NoParameters,
+
+    /// No trainable parameter influences the loss.
+    #[error(
+        "the loss depends on no trainable parameter; check that the closure uses the model it is \
+         given, and that no parameter acts through integers or masks alone"
+    )]
+    LossIndependentOfParameters,
+
+    /// Trainable parameters have different dtypes or one that is not supported.
+    #[error("parameter `{name}` has dtype {dtype}, expected {expected}; cast the model to one of f32, f64")]
+    ParameterDType {
+        /// Path of the parameter in the model.
+        name: String,
+        /// Its dtype.
+        dtype: String,
+        /// What the other parameters have, or the dtypes that are supported.
+        expected: String,
+    },
+
+    /// Model and batch are not on one device.
+    #[error("`{name}` is on {found}, the model on {expected}; move it with `to_device`")]
+    DeviceMismatch {
+        /// The parameter or batch tensor.
+        name: String,
+        /// Its device.
+        found: String,
+        /// The device of the first parameter.
+        expected: String,
+    },
+
+    /// Two parameters share an id (tied weights) but no longer the same value.
+    #[error(
+        "parameters `{first}` and `{second}` share an id but not their value; tie weights by using \
+         one parameter twice"
+    )]
+    TiedParametersDiffer {
+        /// Path of the first one.
+        first: String,
+        /// Path of the other.
+        second: String,
+    },
+
+    /// A batch without elements.
+    #[error("the batch is empty (tensor {tensor} has shape {shape:?}); pass at least one sample")]
+    EmptyBatch {
+        /// Position of the tensor in the batch.
+        tensor: usize,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+
+    /// The tensors of a data set have different first dimensions.
+    #[error(
+        "the data set's tensors have {found} and {expected} samples along their first dimension; \
+         they must agree"
+    )]
+    SampleCountMismatch {
+        /// Samples of the first tensor.
+        expected: usize,
+        /// Samples of another.
+        found: usize,
+    },
+
+    /// A batch size of zero, or one that exceeds the data.
+    #[error("batch size {batch_size} with {n_samples} samples; choose one from 1 to the number of samples")]
+    BatchSize {
+        /// The requested batch size.
+        batch_size: usize,
+        /// Samples in the data set.
+        n_samples: usize,
+    },
+
+    /// A setting outside its range.
+    #[error("`{setting}` is {value}; it must be {expected}")]
+    InvalidSetting {
+        /// Name of the setting.
+        setting: &'static str,
+        /// The given value.
+        value: String,
+        /// The accepted range.
+        expected: &'static str,
+    },
+
+    /// A vector or block does not fit the operator.
+    #[error("got {found} entries, expected {expected}; vectors of one operator fit no other")]
+    LengthMismatch {
+        /// Entries that the operator's space has.
+        expected: usize,
+        /// Entries that were given.
+        found: usize,
+    },
+
+    /// NaN or infinity where a number was expected.
+    #[error(
+        "{quantity} is {value}; the training has diverged or the data holds NaN: check the loss, \
+         lower the learning rate"
+    )]
+    NonFinite {
+        /// What was not finite.
+        quantity: &'static str,
+        /// NaN, inf or -inf.
+        value: f64,
+    },
+
+    /// burn failed while a program ran.
+    #[error("burn failed while computing: {message}; check that the model runs on this device")]
+    Execution {
+        /// burn's message.
+        message: String,
+    },
+
+    /// burn's capture failed.
+    #[error("recording the loss failed: {message}; please report this with the loss")]
+    Capture {
+        /// burn's message.
+        message: String,
+    },
+}
+
+/// An operation without a derivative rule, where it is, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnsupportedOp {
+    /// Family and name, for example `module.Conv2d`.
+    pub name: String,
+    /// Position in the recorded graph.
+    pub index: usize,
+    /// Shapes of its inputs.
+    pub shapes: Vec<Vec<usize>>,
+    /// Why there is no rule, and what to do.
+    pub reason: &'static str,
+}
+
+impl fmt::Display for UnsupportedOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, index, shapes, reason } = self;
+        write!(f, "{name} (operation {index}, inputs {shapes:?}: {reason})")
+    }
+}
+
+fn list(ops: &[UnsupportedOp]) -> String {
+    let ops: Vec<_> = ops.iter().map(ToString::to_string).collect();
+    format!("{} operation(s): {}", ops.len(), ops.join("; "))
+}
+
+/// Runs `f`; a panic becomes the error that `describe` makes of its message.
+pub(crate) fn catch_panic<T>(
+    f: impl FnOnce() -> Result<T>,
+    describe: impl FnOnce(String) -> Error,
+) -> Result<T> {
+    // The closures see no state of the caller that outlives a failure half-changed.
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)) {
+        Ok(result) => result,
+        Err(payload) => {
+            let message = payload
+                .downcast_ref::<String>()
+                .cloned()
+                .or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string));
+            Err(describe(message.unwrap_or_else(|| "panic without message".into())))
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! [`LossGraph`] -> [`GradientGraph`]: burn's own Autodiff, replayed on the capture backend.
+//!
+//! The forward operations run once more on `Autodiff<CaptureBackend>` inside a capture scope, then
+//! `backward` records the reverse pass behind them. The conventions at kinks are therefore burn's.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use burn::tensor::{DType, DeviceSettings};
+use burn_autodiff::Autodiff;
+use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
+use burn_backend::{AutodiffBackend, TensorMetadata};
+use burn_capture::{CaptureBackend, CaptureDevice};
+use burn_ir::{TensorId, TensorIr};
+
+use crate::capture::{LossGraph, PooledDevice, Source, graph_of, source_names};
+use crate::error::{Error, Result, catch_panic};
+use crate::ir::TensorGraph;
+use crate::ir::display::write_graph;
+use crate::ir::replay::{Replay, Value};
+use crate::tangent::check_supported;
+
+type Recorded = Autodiff<CaptureBackend>;
+
+/// Forward and backward operations of a loss. Outputs: the loss, then the gradient of each
+/// trainable parameter that has one.
+#[derive(Clone, Debug)]
+pub struct GradientGraph {
+    pub(crate) graph: TensorGraph,
+    pub(crate) sources: Vec<Source>,
+    /// For each trainable parameter, its position among the outputs; `None`: its gradient is zero.
+    pub(crate) gradients: Vec<Option<usize>>,
+    pub(crate) settings: DeviceSettings,
+}
+
+impl fmt::Display for GradientGraph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = source_names(&self.sources);
+        write_graph(f, "GradientGraph", &self.graph, &names, &["loss", "gradient"])
+    }
+}
+
+impl LossGraph {
+    /// Records the gradient of the loss with respect to the trainable parameters.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedOps`] with every operation that has no rule, [`Error::NotDifferentiable`]
+    /// when burn's Autodiff fails, [`Error::LossIndependentOfParameters`].
+    pub fn differentiate(&self) -> Result<GradientGraph> {
+        check_supported(&self.graph)?;
+        let device = PooledDevice::take(self.settings);
+        let mut placeholders: HashMap<TensorId, Source> = HashMap::new();
+        let mut outputs = Vec::new();
+        let mut gradients = Vec::new();
+        let captured = catch_panic(
+            || {
+                let capture = device.capture_device();
+                let scope = |scope: burn_capture::CaptureScope| {
+                    let run = replay_with_leaves(self, &capture, &mut placeholders);
+                    let (loss, leaves) = run;
+                    outputs.push(ir_of(&Recorded::inner(loss.clone())));
+                    let mut grads = Recorded::backward(loss);
+                    for leaf in leaves {
+                        let gradient = leaf.and_then(|leaf| Recorded::grad_remove(&leaf, &mut grads));
+                        gradients.push(gradient.map(|gradient| {
+                            outputs.push(ir_of(&gradient));
+                            outputs.len() - 1
+                        }));
+                    }
+                    scope.complete([], [])
+                };
+                let captured = capture.capture_scope(scope);
+                captured.map_err(|e| Error::Capture { message: e.to_string() })
+            },
+            |message| Error::NotDifferentiable { message },
+        )?;
+        if gradients.iter().all(Option::is_none) {
+            return Err(Error::LossIndependentOfParameters);
+        }
+        let (graph, sources) = graph_of(captured, &placeholders, outputs, Source::Fixed);
+        Ok(GradientGraph { graph, sources, gradients, settings: self.settings })
+    }
+}
+
+type Tracked = burn_backend::tensor::FloatTensor<Recorded>;
+
+/// Runs the forward operations on tracked placeholders; returns the loss and each parameter's leaf.
+fn replay_with_leaves(
+    forward: &LossGraph,
+    device: &CaptureDevice,
+    placeholders: &mut HashMap<TensorId, Source>,
+) -> (Tracked, Vec<Option<Tracked>>) {
+    let graph = &forward.graph;
+    let mut replay = Replay::<Recorded>::new(graph.next_id() as usize, *device);
+    let mut leaves = vec![None; forward.n_params];
+    for (input, source) in graph.inputs.iter().zip(&forward.sources) {
+        let (shape, dtype) = (input.shape.clone(), input.dtype);
+        let (id, value) = if dtype.is_float() {
+            let tensor = CaptureBackend::float_empty(shape, device, dtype.into());
+            let id = tensor.id();
+            let mut tensor = Recorded::from_inner(tensor);
+            if let Source::Param(i) = source {
+                tensor = Recorded::float_set_require_grad(tensor, true);
+                leaves[*i] = Some(tensor.clone());
+            }
+            (id, Value::Float(tensor))
+        } else if let DType::Bool(_) = dtype {
+            let tensor = CaptureBackend::bool_empty(shape, device, dtype.into());
+            (tensor.id(), Value::Bool(tensor))
+        } else {
+            let tensor = CaptureBackend::int_empty(shape, device, dtype.into());
+            (tensor.id(), Value::Int(tensor))
+        };
+        placeholders.insert(id, source.clone());
+        replay.set(input, value);
+    }
+    for op in &graph.ops {
+        replay.run(op);
+    }
+    let loss = replay.get(&graph.outputs[0]).into_float();
+    (loss.expect("the loss is a float tensor"), leaves)
+}
+
+fn ir_of(tensor: &burn_backend::tensor::FloatTensor<CaptureBackend>) -> TensorIr {
+    TensorIr::uninit(tensor.id(), tensor.shape(), tensor.dtype())
+}

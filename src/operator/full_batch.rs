@@ -1,0 +1,140 @@
+//! The Hessian of the mean loss over a whole data set, in chunks that fit memory.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::{HessianOperator, LinearOperator};
+use crate::batch::{self, Batch};
+use crate::compiled::PreparedLoss;
+use crate::error::{Error, Result};
+use crate::model_state::ModelState;
+use crate::params::{ParamSpace, ParamVector};
+
+/// What a [`FullBatchHessian`] keeps of its chunks.
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub enum ChunkMemory {
+    /// The residuals of every chunk: products cost one tangent pass, memory grows with the data.
+    Keep,
+    /// One chunk's residuals at a time: products cost a primal and a tangent pass, memory is that
+    /// of one chunk.
+    Recompute,
+}
+
+/// H = Σ_c (n_c/n) ∇²L(θ; B_c) over consecutive chunks B_c of a data set: for a loss that is a mean
+/// over samples, exactly the Hessian of the mean over the whole set, whatever the chunk size.
+#[derive(Debug)]
+pub struct FullBatchHessian<B> {
+    state: ModelState,
+    chunks: Vec<Chunk<B>>,
+    loss: f64,
+    gradient: ParamVector,
+    n_applies: Cell<usize>,
+}
+
+#[derive(Debug)]
+struct Chunk<B> {
+    weight: f64,
+    source: ChunkSource<B>,
+}
+
+#[derive(Debug)]
+enum ChunkSource<B> {
+    Kept(HessianOperator),
+    Recomputed { batch: B, prepared: PreparedLoss },
+}
+
+impl<B: Batch> FullBatchHessian<B> {
+    /// Cuts `data` (tensors whose first dimension counts samples) into chunks of `chunk_size`, the
+    /// last one possibly smaller, and runs the primal pass of each.
+    ///
+    /// # Errors
+    /// As [`HessianOperator::new`]; [`Error::BatchSize`] for a chunk size of zero.
+    pub fn new<M, F>(
+        model: &M,
+        data: &B,
+        loss: F,
+        chunk_size: usize,
+        memory: ChunkMemory,
+    ) -> Result<Self>
+    where
+        M: Module,
+        F: Fn(&M, B) -> Tensor<1>,
+    {
+        let n_samples = batch::n_samples(data)?;
+        if chunk_size == 0 {
+            return Err(Error::BatchSize { batch_size: 0, n_samples });
+        }
+        let state = ModelState::of(model)?;
+        batch::signature(data, state.space().device())?;
+        let (mut chunks, mut total, mut gradient) = (Vec::new(), 0.0, state.space().zeros());
+        let mut prepared: Option<(usize, PreparedLoss)> = None;
+        for start in (0..n_samples).step_by(chunk_size) {
+            let end = (start + chunk_size).min(n_samples);
+            let (len, part) = (end - start, batch::slice(data, start..end));
+            let usable = prepared.as_ref().filter(|(n, _)| B::TENSORS_ONLY && *n == len);
+            let ready = match usable {
+                Some((_, ready)) => ready.clone(),
+                None => PreparedLoss::of(model, &state, &part, &loss)?,
+            };
+            let operator = HessianOperator::at(&state, part.clone(), &ready)?;
+            let weight = len as f64 / n_samples as f64;
+            total += weight * operator.loss();
+            gradient = gradient.axpy(weight, operator.gradient())?;
+            let source = match memory {
+                ChunkMemory::Keep => ChunkSource::Kept(operator),
+                ChunkMemory::Recompute => {
+                    ChunkSource::Recomputed { batch: part, prepared: ready.clone() }
+                }
+            };
+            chunks.push(Chunk { weight, source });
+            prepared = Some((len, ready));
+        }
+        Ok(Self { state, chunks, loss: total, gradient, n_applies: Cell::new(0) })
+    }
+
+    /// The mean loss over the data set.
+    pub fn loss(&self) -> f64 {
+        self.loss
+    }
+
+    /// The gradient of the mean loss over the data set.
+    pub fn gradient(&self) -> &ParamVector {
+        &self.gradient
+    }
+}
+
+impl<B: Batch> LinearOperator for FullBatchHessian<B> {
+    fn space(&self) -> &Arc<ParamSpace> {
+        self.state.space()
+    }
+
+    fn apply(&self, v: &ParamVector) -> Result<ParamVector> {
+        let expected = self.dim();
+        if v.len() != expected {
+            return Err(Error::LengthMismatch { expected, found: v.len() });
+        }
+        self.n_applies.set(self.n_applies.get() + 1);
+        let mut sum: Option<ParamVector> = None;
+        for Chunk { weight, source } in &self.chunks {
+            let product = match source {
+                ChunkSource::Kept(operator) => operator.apply(v)?,
+                ChunkSource::Recomputed { batch, prepared } => {
+                    HessianOperator::at(&self.state, batch.clone(), prepared)?.apply(v)?
+                }
+            };
+            sum = Some(match sum {
+                None => product.scale(*weight),
+                Some(sum) => sum.axpy(*weight, &product)?,
+            });
+        }
+        sum.ok_or(Error::EmptyBatch { tensor: 0, shape: vec![0] })
+    }
+
+    fn n_applies(&self) -> usize {
+        self.n_applies.get()
+    }
+}

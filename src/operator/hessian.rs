@@ -1,0 +1,177 @@
+//! The Hessian of a loss on one batch: H = ∇²L(θ; B).
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::{Tensor, TensorData};
+use burn_backend::ops::FloatTensorOps;
+use burn_dispatch::{Dispatch, DispatchTensor};
+
+use super::LinearOperator;
+use crate::batch::{self, Batch};
+use crate::capture::Source;
+use crate::compiled::{CompiledHessian, PreparedLoss};
+use crate::error::{Error, Result};
+use crate::ir::replay::Value;
+use crate::model_state::ModelState;
+use crate::params::{ParamSpace, ParamVector, finite, read_scalar};
+
+/// H = ∇²L(θ; B) of one loss, one model, one batch.
+///
+/// The primal pass runs once, when the operator is made: it computes the loss, the gradient and
+/// the residuals that every product shares. Each product then runs the tangent part only, at about
+/// the price of one gradient. Memory: the residuals (about the activations of a training step)
+/// until the operator is dropped.
+#[derive(Debug)]
+pub struct HessianOperator {
+    space: Arc<ParamSpace>,
+    compiled: Arc<CompiledHessian>,
+    residuals: Vec<DispatchTensor>,
+    loss: f64,
+    gradient: ParamVector,
+    n_applies: Cell<usize>,
+}
+
+impl HessianOperator {
+    /// Records the loss (or finds it compiled), and runs the primal pass.
+    ///
+    /// `loss` computes the scalar loss of a model on a batch with burn's tensor operations; H
+    /// scales with it, so a mean over samples gives the Hessian of the mean.
+    ///
+    /// # Errors
+    /// Everything that can be wrong with a model, a batch or a loss: see [`Error`]. A loss that is
+    /// NaN or infinite is [`Error::NonFinite`].
+    ///
+    /// ```
+    /// use burn::nn::{Linear, LinearConfig};
+    /// use burn::tensor::{Device, Tensor};
+    /// use burn_sharpness::{HessianOperator, LinearOperator};
+    ///
+    /// let device = Device::flex();
+    /// let model = LinearConfig::new(2, 1).init(&device);
+    /// let x = Tensor::<2>::from_floats([[1.0, 2.0], [3.0, 4.0]], &device);
+    /// let loss = |m: &Linear, x: Tensor<2>| m.forward(x).powi_scalar(2).mean();
+    ///
+    /// let hessian = HessianOperator::new(&model, x, loss)?;
+    /// let v = hessian.gradient().clone();
+    /// let hv = hessian.apply(&v)?;
+    /// assert_eq!(hv.len(), 3); // two weights and a bias
+    /// # Ok::<(), burn_sharpness::Error>(())
+    /// ```
+    pub fn new<M, B, F>(model: &M, batch: B, loss: F) -> Result<Self>
+    where
+        M: Module,
+        B: Batch,
+        F: Fn(&M, B) -> Tensor<1>,
+    {
+        let state = ModelState::of(model)?;
+        batch::signature(&batch, state.space().device())?;
+        let prepared = PreparedLoss::of(model, &state, &batch, &loss)?;
+        Self::at(&state, batch, &prepared)
+    }
+
+    /// The operator at a prepared loss: runs the primal pass.
+    pub(crate) fn at<B: Batch>(
+        state: &ModelState,
+        batch: B,
+        prepared: &PreparedLoss,
+    ) -> Result<Self> {
+        let space = state.space().clone();
+        let compiled = prepared.compiled.clone();
+        let inputs = bind(&compiled.sources, state, &batch::tensors(batch), &prepared.constants);
+        let mut outputs = compiled.primal.run(inputs, space.device())?.into_iter();
+        let loss = outputs.next().ok_or(Error::LossIndependentOfParameters)?;
+        let gradient = join_present(&space, compiled.gradients.iter().map(Option::is_some), &mut outputs);
+        let loss = finite("the loss", read_scalar(Tensor::from_dispatch(loss))?)?;
+        let residuals = outputs.collect();
+        Ok(Self { space, compiled, residuals, loss, gradient, n_applies: Cell::new(0) })
+    }
+
+    /// L(θ; B).
+    pub fn loss(&self) -> f64 {
+        self.loss
+    }
+
+    /// ∇L(θ; B).
+    pub fn gradient(&self) -> &ParamVector {
+        &self.gradient
+    }
+
+    /// gᵀHg/‖g‖² with g = ∇L(θ; B): the curvature along the gradient of this batch, whose mean over
+    /// batches is batch sharpness. Cost: one product. A zero gradient gives `None`.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] when the product is not a number.
+    pub fn directional_sharpness(&self) -> Result<Option<f64>> {
+        let (unit, norm) = self.gradient.normalized()?;
+        if norm == 0.0 {
+            return Ok(None);
+        }
+        let hv = self.apply(&unit)?;
+        finite("gᵀHg/‖g‖²", unit.dot(&hv)?).map(Some)
+    }
+}
+
+impl LinearOperator for HessianOperator {
+    fn space(&self) -> &Arc<ParamSpace> {
+        &self.space
+    }
+
+    fn apply(&self, v: &ParamVector) -> Result<ParamVector> {
+        let expected = self.dim();
+        if v.len() != expected {
+            return Err(Error::LengthMismatch { expected, found: v.len() });
+        }
+        self.n_applies.set(self.n_applies.get() + 1);
+        let parts = self.space.split(v).into_iter().zip(&self.compiled.uses_tangent);
+        let tangents = parts.filter(|(_, used)| **used).map(|(part, _)| part);
+        let inputs = self.residuals.iter().cloned().chain(tangents);
+        let mut products = self.compiled.tangent.run(inputs, self.space.device())?.into_iter();
+        let present = self.compiled.has_product.iter().copied();
+        Ok(join_present(&self.space, present, &mut products))
+    }
+
+    fn n_applies(&self) -> usize {
+        self.n_applies.get()
+    }
+}
+
+/// One value per input of the primal program.
+fn bind(
+    sources: &[Source],
+    state: &ModelState,
+    batch: &[DispatchTensor],
+    constants: &[TensorData],
+) -> Vec<DispatchTensor> {
+    let device = state.space().device().as_dispatch();
+    let upload = |data: &TensorData| match Value::<Dispatch>::from_data(data.clone(), device) {
+        Value::Float(t) | Value::Int(t) | Value::Bool(t) => t,
+    };
+    let value = |source: &Source| match source {
+        Source::Param(i) => state.params[*i].clone(),
+        Source::State(i) => state.state[*i].clone(),
+        Source::Batch(i) => batch[*i].clone(),
+        Source::Constant(i) => upload(&constants[*i]),
+        Source::Fixed(data) => upload(data),
+    };
+    sources.iter().map(value).collect()
+}
+
+/// A vector from the parts that are present; the others are zero.
+fn join_present(
+    space: &Arc<ParamSpace>,
+    present: impl Iterator<Item = bool>,
+    parts: &mut impl Iterator<Item = DispatchTensor>,
+) -> ParamVector {
+    let zeros = |shape: &[usize]| {
+        let dtype = space.dtype().into();
+        Dispatch::float_zeros(shape.to_vec().into(), space.device().as_dispatch(), dtype)
+    };
+    let part = |(entry, present): (&crate::params::ParamEntry, bool)| {
+        let computed = if present { parts.next() } else { None };
+        computed.unwrap_or_else(|| zeros(&entry.shape))
+    };
+    let parts = space.entries().iter().zip(present).map(part).collect();
+    space.join(parts)
+}

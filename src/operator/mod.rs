@@ -1,0 +1,61 @@
+//! [`LinearOperator`]: a symmetric matrix that is known by its products. Solvers see nothing else.
+
+mod closure;
+mod dense;
+mod full_batch;
+mod hessian;
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::params::{ParamBlock, ParamSpace, ParamVector};
+
+pub use closure::ClosureOperator;
+pub use dense::DenseOperator;
+pub use full_batch::FullBatchHessian;
+pub use hessian::HessianOperator;
+
+/// A symmetric linear operator A on a parameter space.
+pub trait LinearOperator {
+    /// The space that it acts on.
+    fn space(&self) -> &Arc<ParamSpace>;
+
+    /// A·v. Cost: one product.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`](crate::Error::LengthMismatch) for a vector of another space, and
+    /// what the computation itself can raise.
+    fn apply(&self, v: &ParamVector) -> Result<ParamVector>;
+
+    /// A·v for each row v of a block. Cost: k products.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    fn apply_block(&self, block: &ParamBlock) -> Result<ParamBlock> {
+        let products: Result<Vec<_>> = block.vectors().iter().map(|v| self.apply(v)).collect();
+        ParamBlock::from_vectors(&products?)
+    }
+
+    /// Products computed so far, one per vector.
+    fn n_applies(&self) -> usize;
+
+    /// Number of rows and columns.
+    fn dim(&self) -> usize {
+        self.space().n_params()
+    }
+
+    /// The matrix, row by row: one product per column, so for small operators only.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    fn to_dense(&self) -> Result<Vec<Vec<f64>>> {
+        let n = self.dim();
+        let column = |j: usize| {
+            let mut unit = vec![0.0; n];
+            unit[j] = 1.0;
+            self.apply(&self.space().from_values(&unit)?)?.to_values()
+        };
+        let columns = (0..n).map(column).collect::<Result<Vec<_>>>()?;
+        Ok((0..n).map(|i| columns.iter().map(|c| c[i]).collect()).collect())
+    }
+}

@@ -1,0 +1,196 @@
+//! Power iteration on one vector or on a block of k (subspace iteration with Rayleigh-Ritz).
+//!
+//! V ← orthonormal basis of A·V; the eigenpairs of V A Vᵀ (k x k) are the estimates (Parlett,
+//! chapter 14). It converges to the eigenvalues of largest *magnitude*, at the rate
+//! |λ_{k+1}/λ_k| per step. For an algebraic end it works on ±A, and when the other end wins it
+//! goes on with ±A + σI, σ the largest magnitude seen, and reports the shift.
+
+use burn::config::Config;
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+
+use super::small_eigen::symmetric_eigen;
+use super::{EigenPair, EigenResult, EigenSolver, StopReason, Which, check_settings, tolerance};
+use crate::error::Result;
+use crate::operator::LinearOperator;
+use crate::params::{ParamBlock, finite};
+
+/// Settings of [`PowerIteration`].
+#[derive(Config, Debug)]
+pub struct PowerIterationConfig {
+    /// Which end of the spectrum.
+    #[config(default = "Which::LargestAlgebraic")]
+    pub which: Which,
+    /// Number k of eigenpairs, found together as a block.
+    #[config(default = 1)]
+    pub num_eigenvalues: usize,
+    /// Converged when ‖Av − λv‖ ≤ `rel_tol`·|λ|.
+    #[config(default = 1e-3)]
+    pub rel_tol: f64,
+    /// The most products that one solve may compute.
+    #[config(default = 1000)]
+    pub max_applies: usize,
+    /// Seed of the start vectors.
+    #[config(default = 0)]
+    pub seed: u64,
+}
+
+impl PowerIterationConfig {
+    /// The solver.
+    pub fn init(&self) -> PowerIteration {
+        PowerIteration { config: self.clone() }
+    }
+}
+
+/// Power iteration: see the [table of solvers](crate::solver).
+#[derive(Clone, Debug)]
+pub struct PowerIteration {
+    config: PowerIterationConfig,
+}
+
+/// Steps before the sign of an estimate is trusted enough to shift.
+const SETTLING_STEPS: usize = 4;
+
+impl EigenSolver for PowerIteration {
+    fn solve(
+        &self,
+        operator: &dyn LinearOperator,
+        start: Option<&ParamBlock>,
+    ) -> Result<EigenResult> {
+        let PowerIterationConfig { num_eigenvalues: k, rel_tol, max_applies, which, seed } =
+            self.config;
+        check_settings(k, operator.dim(), rel_tol, max_applies)?;
+        let applies_before = operator.n_applies();
+        let used = || operator.n_applies() - applies_before;
+        // What is iterated is sign·A + shift.
+        let sign = if which == Which::SmallestAlgebraic { -1.0 } else { 1.0 };
+        let mut shift = 0.0;
+        let (mut block, mut step) = (orthonormal(&start_block(operator, start, k, seed)?)?, 0);
+        loop {
+            let products = operator.apply_block(&block)?;
+            let ritz = Ritz::of(&block, &products, which, operator, rel_tol)?;
+            let done = ritz.pairs.iter().all(|p| p.converged);
+            step += 1;
+            if done || used() + k > max_applies {
+                let wrong_end = which != Which::LargestMagnitude
+                    && shift == 0.0
+                    && ritz.pairs.iter().any(|p| sign * p.value < 0.0);
+                // Converged to the other end: no result yet, if there is budget to go on.
+                if !(done && wrong_end && used() + k <= max_applies) {
+                    let stop = if done { StopReason::Converged } else { StopReason::MaxApplies };
+                    let (pairs, n_applies) = (ritz.pairs, used());
+                    return Ok(EigenResult { pairs, stop, n_applies, shift: sign * shift });
+                }
+            }
+            if which != Which::LargestMagnitude && shift == 0.0 {
+                let negative = ritz.pairs.iter().any(|p| sign * p.value < -ritz.noise);
+                let stalled = used() > max_applies / 2;
+                if (step >= SETTLING_STEPS && negative) || stalled {
+                    shift = ritz.norm;
+                }
+            }
+            if shift > 0.0 && step % (8 * SETTLING_STEPS) == SETTLING_STEPS {
+                // A start orthogonal to the wanted end would stay so: stir once in a while.
+                block = stirred(&ritz.block, operator, seed.wrapping_add(step as u64))?;
+                continue;
+            }
+            block = orthonormal(&ritz.shifted_products(sign, shift))?;
+        }
+    }
+}
+
+/// Ritz pairs of a block, in the wanted order.
+struct Ritz {
+    pairs: Vec<EigenPair>,
+    /// The vectors of `pairs` and their products.
+    block: ParamBlock,
+    products: ParamBlock,
+    /// The largest ‖Av‖: a lower bound of the operator's norm.
+    norm: f64,
+    /// What rounding makes of a zero eigenvalue.
+    noise: f64,
+}
+
+impl Ritz {
+    fn of(
+        block: &ParamBlock,
+        products: &ParamBlock,
+        which: Which,
+        operator: &dyn LinearOperator,
+        rel_tol: f64,
+    ) -> Result<Self> {
+        let (k, epsilon) = (block.len(), operator.space().epsilon());
+        let gram = block.inner_products(products)?;
+        let eigen = symmetric_eigen(k, |i, j| 0.5 * (gram[i * k + j] + gram[j * k + i]))?;
+        let order = eigen.order(which);
+        let rotation: Vec<_> = order.iter().map(|&i| eigen.vectors[i].clone()).collect();
+        let (block, products) = (block.combine(&rotation), products.combine(&rotation));
+        let mut norm: f64 = 0.0;
+        for product in products.vectors() {
+            norm = norm.max(finite("a product of the operator", product.norm()?)?);
+        }
+        let pair = |(row, &i): (usize, &usize)| {
+            let (vector, value) = (block.vector(row), eigen.values[i]);
+            let residual_norm = products.vector(row).axpy(-value, &vector)?.norm()?;
+            let tolerance = tolerance(rel_tol, value, norm, epsilon);
+            Ok(EigenPair { value, vector, residual_norm, converged: residual_norm <= tolerance })
+        };
+        let pairs = order.iter().enumerate().map(pair).collect::<Result<_>>()?;
+        Ok(Self { pairs, block, products, norm, noise: 32.0 * epsilon * norm })
+    }
+
+    /// (sign·A + shift) V.
+    fn shifted_products(&self, sign: f64, shift: f64) -> ParamBlock {
+        self.products.linear_combination(sign, &self.block, shift)
+    }
+}
+
+fn start_block(
+    operator: &dyn LinearOperator,
+    start: Option<&ParamBlock>,
+    k: usize,
+    seed: u64,
+) -> Result<ParamBlock> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut vectors = start.map(ParamBlock::vectors).unwrap_or_default();
+    vectors.truncate(k);
+    while vectors.len() < k {
+        vectors.push(operator.space().random(&mut rng));
+    }
+    ParamBlock::from_vectors(&vectors)
+}
+
+/// The block plus a percent of random directions, orthonormal.
+fn stirred(block: &ParamBlock, operator: &dyn LinearOperator, seed: u64) -> Result<ParamBlock> {
+    let random = orthonormal(&start_block(operator, None, block.len(), seed)?)?;
+    orthonormal(&block.linear_combination(1.0, &random, 0.01))
+}
+
+/// An orthonormal basis of the rows, by Gram-Schmidt twice; rows that depend on earlier ones are
+/// replaced by random ones.
+fn orthonormal(block: &ParamBlock) -> Result<ParamBlock> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(block.len() as u64);
+    let mut done: Option<ParamBlock> = None;
+    for row in block.vectors() {
+        let (mut row, _) = row.normalized()?;
+        for _ in 0..2 {
+            let Some(basis) = &done else { break };
+            let rest = basis.project_out(&basis.project_out(&row));
+            let (unit, norm) = rest.normalized()?;
+            if norm > block.space().epsilon().sqrt() {
+                row = unit;
+                break;
+            }
+            row = block.space().random(&mut rng).normalized()?.0;
+        }
+        if row.norm()? < 0.5 {
+            // A zero row: the operator annihilates the whole start.
+            row = block.space().random(&mut rng).normalized()?.0;
+        }
+        done = Some(match done {
+            None => ParamBlock::from_vectors(&[row])?,
+            Some(basis) => basis.pushed(&row),
+        });
+    }
+    done.map_or_else(|| Ok(block.clone()), Ok)
+}
