@@ -297,10 +297,15 @@ impl PooledDevice {
         drop(pool);
         let device = Device::capture();
         let DeviceSettings { float_dtype, int_dtype, bool_dtype, .. } = settings;
-        // Fresh devices cannot fail to be configured; the defaults would only be other dtypes.
         let capture = capture_device(&device);
-        let _ = set_default_dtypes::<Dispatch>(device.as_dispatch(), float_dtype, int_dtype, bool_dtype);
-        let _ = set_default_dtypes::<CaptureBackend>(&capture, float_dtype, int_dtype, bool_dtype);
+        // Asking a device which dtypes it supports needs an open scope. A fresh device cannot fail
+        // to be configured, and capture supports every dtype of a device that it stands for.
+        let _ = capture.capture_scope(|scope| {
+            let (f, i, b) = (float_dtype, int_dtype, bool_dtype);
+            let _ = set_default_dtypes::<Dispatch>(device.as_dispatch(), f, i, b);
+            let _ = set_default_dtypes::<CaptureBackend>(&capture, f, i, b);
+            scope.complete([], [])
+        });
         Self { device, settings }
     }
 

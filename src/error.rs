@@ -25,8 +25,9 @@ pub enum Error {
 
     /// The loss closure asked for a tensor's value.
     #[error(
-        "the loss reads tensor values on the host (`into_scalar`, `into_data`, ...): it is recorded \
-         as a graph, so decide with tensor operations such as `mask_where` instead ({message})"
+        "the loss reads tensor values on the host (`into_scalar`, `into_data`, `one_hot`, ...), but it \
+         is recorded before it has values: prepare such tensors in the batch, and decide with \
+         operations such as `mask_where` ({message})"
     )]
     LossReadsData {
         /// The message of the failed read.

@@ -1,23 +1,92 @@
-//! Sharpness of burn models while they train.
+//! # burn-sharpness
+//!
+//! How curved is the loss of a [burn](https://docs.rs/burn) model where training stands?
+//! Hessian-vector products at the price of about one gradient, eigensolvers on top of them, and
+//! the quantities of "Edge of Stochastic Stability" (arXiv 2412.20553): mini-batch sharpness, full
+//! batch sharpness, batch sharpness, to be compared with 2/η.
+//!
+//! ```
+//! use burn::nn::{Linear, LinearConfig};
+//! use burn::tensor::{Device, Distribution, Tensor};
+//! use burn_sharpness::prelude::*;
+//!
+//! let device = Device::flex().autodiff();
+//! let model = LinearConfig::new(4, 2).init(&device);
+//! let x = Tensor::<2>::random([32, 4], Distribution::Default, &device);
+//! let y = Tensor::<2>::random([32, 2], Distribution::Default, &device);
+//!
+//! // A loss is a closure: any model, any batch type, any loss.
+//! let loss = |model: &Linear, (x, y): (Tensor<2>, Tensor<2>)| {
+//!     (model.forward(x) - y).powi_scalar(2).sum_dim(1).mean()
+//! };
+//!
+//! // One batch: λ_max with its residual and its cost.
+//! let top = model.sharpness((x.clone(), y.clone()), loss)?;
+//! println!("{:.3} ± {:.0e} in {} products", top.value, top.residual_norm, top.n_hvps);
+//!
+//! // During training: compiled once, started from the last eigenvector, seeded.
+//! let mut monitor = MiniBatchSharpnessConfig::new(8).with_every(100).init(loss);
+//! if monitor.is_due(0) {
+//!     let measured = monitor.measure(&model, &(x, y))?;
+//!     println!("{:?}", measured.estimate.interval);
+//! }
+//! # Ok::<(), burn_sharpness::Error>(())
+//! ```
+//!
+//! | I want to | use |
+//! |---|---|
+//! | measure one batch | [`Sharpness`](estimator::Sharpness) |
+//! | measure during training | [`MiniBatchSharpnessConfig`](estimator::MiniBatchSharpnessConfig), [`FullBatchSharpnessConfig`](estimator::FullBatchSharpnessConfig), [`BatchSharpnessConfig`](estimator::BatchSharpnessConfig) |
+//! | products with the Hessian | [`HessianOperator`], [`FullBatchHessian`](operator::FullBatchHessian) |
+//! | other ends of the spectrum, several eigenvalues | [`solver`] |
+//! | an operator of my own | [`ClosureOperator`](operator::ClosureOperator) |
+//! | pass my own batch type | [`Batch`], [`batch!`] |
+//! | see which operations work | [`op_support()`] |
+//! | look at the graphs | [`graph`] |
+//!
+//! How it works: burn's capture device records the loss, burn's own autodiff records its gradient,
+//! a table of rules pushes tangents through it, and the part that does not depend on the vector is
+//! computed once per batch. The model that is measured stays bit-identical.
+
+// Panics must not cross the public API, and a new burn operation must be a compile error.
 #![deny(missing_docs)]
+#![deny(rustdoc::broken_intra_doc_links)]
+#![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 mod batch;
 mod capture;
 mod compiled;
 mod error;
+pub mod estimator;
+mod forward;
 mod gradient;
 mod ir;
 mod linearize;
 mod model_state;
+mod op_support;
 pub mod operator;
 mod params;
+pub mod prelude;
 mod program;
 pub mod solver;
 mod tangent;
 
+/// The stages of a Hessian-vector product, each with a text display:
+/// `LossGraph::capture(..)?.differentiate()?.push_forward()?.linearize().compile()`.
+pub mod graph {
+    pub use crate::capture::LossGraph;
+    pub use crate::compiled::{CompiledHessian, GraphWork, graph_work};
+    pub use crate::gradient::GradientGraph;
+    pub use crate::linearize::{JvpGraph, LinearizedGraph};
+    pub use crate::model_state::ModelState;
+}
+
 pub use batch::{Batch, TensorMapper};
-pub use compiled::{graph_work, GraphWork, CompiledHessian};
 pub use error::{Error, Result, UnsupportedOp};
+pub use forward::jvp;
+#[doc(hidden)]
+pub use forward::hvp_not_linearized;
+pub use op_support::{OpSupport, op_support};
 pub use operator::{HessianOperator, LinearOperator};
 pub use params::{ParamBlock, ParamEntry, ParamSpace, ParamVector};
-pub use model_state::ModelState;

@@ -10,7 +10,7 @@
 //! tangent: (residuals, v)       -> H v
 //! ```
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
 use burn_ir::{TensorId, TensorIr};
@@ -34,6 +34,7 @@ pub struct JvpGraph {
     tangent_inputs: Vec<Option<TensorIr>>,
     /// For each parameter, the tangent of its gradient.
     tangent_outputs: Vec<Tangent>,
+    differentiated: BTreeSet<String>,
 }
 
 impl GradientGraph {
@@ -46,7 +47,7 @@ impl GradientGraph {
         let inputs = param_inputs(&self.sources, self.gradients.len());
         let wrt: Vec<usize> = inputs.iter().flatten().copied().collect();
         let pushed = push_forward(&self.graph, &wrt, self.settings)?;
-        let PushedForward { ops, tangent_inputs, tangent_outputs, constants } = pushed;
+        let PushedForward { ops, tangent_inputs, tangent_outputs, constants, differentiated } = pushed;
 
         let mut remaining = tangent_inputs.clone().into_iter();
         let per_param = inputs.iter().map(|i| i.and_then(|_| remaining.next())).collect();
@@ -67,7 +68,33 @@ impl GradientGraph {
             gradients: self.gradients.clone(),
             tangent_inputs: per_param,
             tangent_outputs: per_gradient,
+            differentiated,
         })
+    }
+}
+
+impl JvpGraph {
+    pub(crate) fn graph(&self) -> &TensorGraph {
+        &self.graph
+    }
+
+    pub(crate) fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// Which parameters have a tangent input.
+    pub(crate) fn uses_tangent(&self) -> Vec<bool> {
+        self.tangent_inputs.iter().map(Option::is_some).collect()
+    }
+
+    /// Which parameters have a tangent output.
+    pub(crate) fn has_product(&self) -> Vec<bool> {
+        self.tangent_outputs.iter().map(Option::is_some).collect()
+    }
+
+    /// Names of the operations through which tangents went, for example `float.Matmul`.
+    pub fn differentiated_ops(&self) -> &BTreeSet<String> {
+        &self.differentiated
     }
 }
 
@@ -132,8 +159,8 @@ impl JvpGraph {
             sources: self.sources.clone(),
             gradients: self.gradients.clone(),
             n_residuals: residuals.len(),
-            uses_tangent: self.tangent_inputs.iter().map(Option::is_some).collect(),
-            has_product: self.tangent_outputs.iter().map(Option::is_some).collect(),
+            uses_tangent: self.uses_tangent(),
+            has_product: self.has_product(),
         }
     }
 }

@@ -3,12 +3,11 @@
 //! Shapes and dtypes of results come from burn-ir's own `create` constructors, so an emitted
 //! operation has the same shape that burn would give it.
 
-use burn_backend::tensor::IndexingUpdateOp;
 use burn_backend::{DType, DeviceSettings, Shape, Slice, TensorData};
 use burn_ir::{
     ActivationOperationIr as Activation, BaseOperationIr as Base, BinaryOpIr, BoolOperationIr, CastOpIr, CatOpIr,
     CreationOpIr, DimOpIr, FlipOpIr, FloatOperationIr as Float, GatherOpIr, IntOperationIr, LinearOpIr, MaskFillOpIr, ModuleOperationIr,
-    NumericOperationIr as Numeric, OperationIr, ReduceDimOpIr, ReduceOpIr, ScalarIr, ScalarOpIr, ScatterOpIr,
+    NumericOperationIr as Numeric, OperationIr, ReduceDimOpIr, ReduceOpIr, ScalarIr, ScalarOpIr, 
     ShapeOpIr, SliceOpIr, SortOpIr, TensorId, TensorIr, TensorStatus, UnaryOpIr,
 };
 
@@ -305,25 +304,6 @@ impl Emitter {
     pub fn gather(&mut self, x: &TensorIr, axis: usize, indices: &TensorIr) -> TensorIr {
         let op = GatherOpIr::create(x.clone(), axis, indices.clone(), || self.fresh_id());
         self.push(OperationIr::BaseFloat(Base::Gather(op)))
-    }
-
-    /// `x` with `value` added at `indices` along `axis`.
-    pub fn scatter_add(
-        &mut self,
-        x: &TensorIr,
-        axis: usize,
-        indices: &TensorIr,
-        value: &TensorIr,
-    ) -> TensorIr {
-        let op = ScatterOpIr::create(
-            x.clone(),
-            axis,
-            indices.clone(),
-            value.clone(),
-            IndexingUpdateOp::Add,
-            || self.fresh_id(),
-        );
-        self.push(OperationIr::BaseFloat(Base::Scatter(op)))
     }
 
     /// `x` where `mask` is false, 0 where it is true.

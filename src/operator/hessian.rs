@@ -15,7 +15,7 @@ use crate::compiled::{CompiledHessian, PreparedLoss};
 use crate::error::{Error, Result};
 use crate::ir::replay::Value;
 use crate::model_state::ModelState;
-use crate::params::{ParamSpace, ParamVector, finite, read_scalar};
+use crate::params::{ParamEntry, ParamSpace, ParamVector, finite, read_scalar};
 
 /// H = ∇²L(θ; B) of one loss, one model, one batch.
 ///
@@ -138,7 +138,7 @@ impl LinearOperator for HessianOperator {
 }
 
 /// One value per input of the primal program.
-fn bind(
+pub(crate) fn bind(
     sources: &[Source],
     state: &ModelState,
     batch: &[DispatchTensor],
@@ -159,7 +159,7 @@ fn bind(
 }
 
 /// A vector from the parts that are present; the others are zero.
-fn join_present(
+pub(crate) fn join_present(
     space: &Arc<ParamSpace>,
     present: impl Iterator<Item = bool>,
     parts: &mut impl Iterator<Item = DispatchTensor>,
@@ -168,7 +168,7 @@ fn join_present(
         let dtype = space.dtype().into();
         Dispatch::float_zeros(shape.to_vec().into(), space.device().as_dispatch(), dtype)
     };
-    let part = |(entry, present): (&crate::params::ParamEntry, bool)| {
+    let part = |(entry, present): (&ParamEntry, bool)| {
         let computed = if present { parts.next() } else { None };
         computed.unwrap_or_else(|| zeros(&entry.shape))
     };

@@ -8,7 +8,7 @@
 mod rule;
 mod rules;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use burn_backend::DeviceSettings;
 use burn_ir::{OperationIr, TensorId, TensorIr};
@@ -18,7 +18,7 @@ use crate::ir::TensorGraph;
 use crate::ir::emitter::{Constant, Emitter};
 use rule::RuleCx;
 pub(crate) use rule::{Rule, Tangent};
-pub(crate) use rules::{op_name, row, tables};
+pub(crate) use rules::{Row, op_name, tables};
 
 /// The result of [`push_forward`].
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub(crate) struct PushedForward {
     pub tangent_outputs: Vec<Tangent>,
     /// Constants that tangent operations read.
     pub constants: Vec<Constant>,
+    /// Names of the operations whose rule was asked for a tangent.
+    pub differentiated: BTreeSet<String>,
 }
 
 /// Every operation of `graph` that has no rule, with position and shapes: found before anything
@@ -65,7 +67,7 @@ pub(crate) fn push_forward(
     check_supported(graph)?;
     let mut emit = Emitter::new(graph.next_id(), settings);
     let mut tangents: HashMap<TensorId, TensorIr> = HashMap::new();
-    let mut tangent_inputs = Vec::new();
+    let (mut tangent_inputs, mut differentiated) = (Vec::new(), BTreeSet::new());
     for &position in wrt {
         let input = &graph.inputs[position];
         let tangent = emit.fresh(input);
@@ -78,6 +80,7 @@ pub(crate) fn push_forward(
         if dx.iter().all(Option::is_none) {
             continue;
         }
+        differentiated.insert(op_name(op));
         let tangent = rule::apply(&mut RuleCx::new(op, dx, &mut emit));
         if let (Some(tangent), Some(out)) = (tangent, op.outputs().next()) {
             debug_assert_eq!(tangent.shape, out.shape, "tangent of {}", op_name(op));
@@ -90,5 +93,6 @@ pub(crate) fn push_forward(
         ops: emit.ops,
         tangent_inputs,
         constants: emit.constants,
+        differentiated,
     })
 }

@@ -1,0 +1,121 @@
+//! Batch sharpness: E_B[g_Bᵀ H_B g_B / ‖g_B‖²], the mean over mini-batches of the curvature of the
+//! mini-batch loss along its own gradient (arXiv 2412.20553, Equation 5; from version 3 on the
+//! quantity that sits at 2/η).
+//!
+//! The mean is of ratios, batch by batch. Each ratio is a Rayleigh quotient of H_B, so batch
+//! sharpness never exceeds [mini-batch sharpness](super::MiniBatchSharpness) on the same batches.
+
+use std::time::{Duration, Instant};
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::Estimate;
+use super::minibatch_sharpness::{MiniBatchSharpnessConfig, Sampler};
+use super::sampling::{Draws, Sampling};
+use crate::batch::Batch;
+use crate::error::Result;
+
+/// Settings of [`BatchSharpness`].
+#[derive(Config, Debug)]
+pub struct BatchSharpnessConfig {
+    /// Samples per mini-batch.
+    pub batch_size: usize,
+    /// Number of mini-batches; with a target, the maximum.
+    #[config(default = 64)]
+    pub num_batches: usize,
+    /// Stop as soon as standard error / |mean| is below this, after `min_batches`.
+    #[config(default = "None")]
+    pub target_relative_error: Option<f64>,
+    /// The fewest batches before the target counts.
+    #[config(default = 16)]
+    pub min_batches: usize,
+    /// How batches are drawn.
+    #[config(default = "Sampling::WithoutReplacement")]
+    pub sampling: Sampling,
+    /// Whether each measurement draws anew.
+    #[config(default = "Draws::Fresh")]
+    pub draws: Draws,
+    /// Seed of batches.
+    #[config(default = 0)]
+    pub seed: u64,
+}
+
+impl BatchSharpnessConfig {
+    /// The estimator for `loss`, a closure from model and batch to one number.
+    pub fn init<F>(&self, loss: F) -> BatchSharpness<F> {
+        BatchSharpness { config: self.clone(), loss, draw: 0 }
+    }
+}
+
+/// E_B[g_Bᵀ H_B g_B / ‖g_B‖²] at frozen weights. Cost: one product per batch.
+#[derive(Clone, Debug)]
+pub struct BatchSharpness<F> {
+    config: BatchSharpnessConfig,
+    loss: F,
+    draw: u64,
+}
+
+/// One measurement of batch sharpness.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct BatchSharpnessMeasurement {
+    /// Mean of the ratios over the batches, with its error.
+    pub estimate: Estimate,
+    /// The ratio of each batch with a nonzero gradient.
+    pub values: Vec<f64>,
+    /// Batches left out because their gradient is zero.
+    pub n_zero_gradients: usize,
+    /// Hessian-vector products.
+    pub n_hvps: usize,
+    /// Number of this measurement: [`draw_batches`](super::draw_batches) with it gives the batches
+    /// again.
+    pub draw: u64,
+    /// Wall time.
+    pub elapsed: Duration,
+}
+
+impl<F> BatchSharpness<F> {
+    /// Measures at the model's present parameters. `data` holds the set that batches are drawn
+    /// from: tensors whose first dimension counts samples.
+    ///
+    /// # Errors
+    /// As [`MiniBatchSharpness::measure`](super::MiniBatchSharpness::measure), and
+    /// [`NonFinite`](crate::Error::NonFinite) when every batch has a zero gradient.
+    pub fn measure<M, B>(&mut self, model: &M, data: &B) -> Result<BatchSharpnessMeasurement>
+    where
+        M: Module,
+        B: Batch,
+        F: Fn(&M, B) -> Tensor<1>,
+    {
+        let began = Instant::now();
+        let BatchSharpnessConfig { batch_size, num_batches, min_batches, seed, .. } = self.config;
+        let config = MiniBatchSharpnessConfig::new(batch_size)
+            .with_num_batches(num_batches)
+            .with_target_relative_error(self.config.target_relative_error)
+            .with_min_batches(min_batches)
+            .with_sampling(self.config.sampling)
+            .with_seed(seed);
+        let draw = match self.config.draws {
+            Draws::Fresh => self.draw,
+            Draws::Fixed => 0,
+        };
+        let sampler = Sampler::new(model, data, &self.loss, &config, draw)?;
+        self.draw += 1;
+        let (mut n_zero_gradients, mut n_hvps, mut ratios) = (0, 0, Vec::new());
+        let estimate = sampler.run(|hessian, values| {
+            match hessian.directional_sharpness()? {
+                Some(ratio) => {
+                    values.push(ratio);
+                    ratios.push(ratio);
+                    n_hvps += 1;
+                }
+                None => n_zero_gradients += 1,
+            }
+            Ok(())
+        })?;
+        let elapsed = began.elapsed();
+        Ok(BatchSharpnessMeasurement { estimate, values: ratios, n_zero_gradients, n_hvps, draw, elapsed })
+    }
+}

@@ -1,0 +1,73 @@
+//! Full-batch sharpness: λ_max of the Hessian of the mean loss over a whole data set.
+
+use std::time::Instant;
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::{TopEigenvalue, WarmStart, top_eigenvalue};
+use crate::batch::Batch;
+use crate::error::Result;
+use crate::operator::{ChunkMemory, FullBatchHessian};
+use crate::solver::LanczosConfig;
+
+/// Settings of [`FullBatchSharpness`].
+#[derive(Config, Debug)]
+pub struct FullBatchSharpnessConfig {
+    /// Samples per chunk: bounds the memory of one pass. The result does not depend on it.
+    #[config(default = 1024)]
+    pub chunk_size: usize,
+    /// Whether the residuals of all chunks stay in memory between products.
+    #[config(default = "ChunkMemory::Keep")]
+    pub memory: ChunkMemory,
+    /// Converged when ‖Hv − λv‖ ≤ `rel_tol`·|λ|.
+    #[config(default = 1e-2)]
+    pub rel_tol: f64,
+    /// The most products of one measurement.
+    #[config(default = 100)]
+    pub max_applies: usize,
+    /// Seed of the start vector.
+    #[config(default = 0)]
+    pub seed: u64,
+}
+
+impl FullBatchSharpnessConfig {
+    /// The estimator for `loss`, which must be a mean over samples.
+    pub fn init<F>(&self, loss: F) -> FullBatchSharpness<F> {
+        FullBatchSharpness { config: self.clone(), loss, warm: WarmStart::default() }
+    }
+}
+
+/// λ_max(∇²L) over a data set, exact for any chunk size, started from the last eigenvector.
+#[derive(Clone, Debug)]
+pub struct FullBatchSharpness<F> {
+    config: FullBatchSharpnessConfig,
+    loss: F,
+    warm: WarmStart,
+}
+
+impl<F> FullBatchSharpness<F> {
+    /// Measures at the model's present parameters. `data` holds the whole set: tensors whose first
+    /// dimension counts samples.
+    ///
+    /// # Errors
+    /// As [`FullBatchHessian::new`]. Not converging is a result.
+    pub fn measure<M, B>(&mut self, model: &M, data: &B) -> Result<TopEigenvalue>
+    where
+        M: Module,
+        B: Batch,
+        F: Fn(&M, B) -> Tensor<1>,
+    {
+        let began = Instant::now();
+        let FullBatchSharpnessConfig { chunk_size, memory, rel_tol, max_applies, seed } =
+            self.config;
+        let hessian = FullBatchHessian::new(model, data, &self.loss, chunk_size, memory)?;
+        let solver = LanczosConfig::new()
+            .with_rel_tol(rel_tol)
+            .with_max_applies(max_applies)
+            .with_seed(seed);
+        let found = top_eigenvalue(&hessian, &solver, &mut self.warm)?;
+        Ok(TopEigenvalue::from_result(&found, hessian.loss(), began))
+    }
+}

@@ -1,0 +1,244 @@
+//! Mini-batch sharpness: E_B[λ_max(H_B)], the mean over mini-batches of the largest eigenvalue of
+//! the mini-batch Hessian (arXiv 2412.20553, first versions, Definition 3.1).
+//!
+//! It is at least the full-batch sharpness (λ_max is convex), and at least the batch sharpness
+//! E[gᵀH_Bg/‖g‖²], which is another quantity: see
+//! [`BatchSharpness`](super::BatchSharpness).
+
+use std::time::{Duration, Instant};
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::sampling::{Draws, Sampling, draw_batches};
+use super::{Estimate, TopEigenvalue, WarmStart, top_eigenvalue};
+use crate::batch::{self, Batch};
+use crate::compiled::PreparedLoss;
+use crate::error::{Error, Result};
+use crate::model_state::ModelState;
+use crate::operator::HessianOperator;
+use crate::solver::LanczosConfig;
+
+/// Settings of [`MiniBatchSharpness`].
+#[derive(Config, Debug)]
+pub struct MiniBatchSharpnessConfig {
+    /// Samples per mini-batch.
+    pub batch_size: usize,
+    /// Number of mini-batches; with a target, the maximum.
+    #[config(default = 16)]
+    pub num_batches: usize,
+    /// Stop as soon as standard error / |mean| is below this, after `min_batches`.
+    #[config(default = "None")]
+    pub target_relative_error: Option<f64>,
+    /// The fewest batches before the target counts.
+    #[config(default = 8)]
+    pub min_batches: usize,
+    /// How batches are drawn.
+    #[config(default = "Sampling::WithoutReplacement")]
+    pub sampling: Sampling,
+    /// Whether each measurement draws anew.
+    #[config(default = "Draws::Fresh")]
+    pub draws: Draws,
+    /// Converged when ‖H_Bv − λv‖ ≤ `rel_tol`·|λ|.
+    #[config(default = 1e-2)]
+    pub rel_tol: f64,
+    /// The most products per batch.
+    #[config(default = 100)]
+    pub max_applies: usize,
+    /// Seed of batches and start vectors.
+    #[config(default = 0)]
+    pub seed: u64,
+    /// [`is_due`](MiniBatchSharpness::is_due) at multiples of this step.
+    #[config(default = 1)]
+    pub every: usize,
+}
+
+impl MiniBatchSharpnessConfig {
+    /// The estimator for `loss`, a closure from model and batch to one number.
+    pub fn init<F>(&self, loss: F) -> MiniBatchSharpness<F> {
+        let (warm, live) = (WarmStart::default(), WarmStart::default());
+        MiniBatchSharpness { config: self.clone(), loss, warm, live, draw: 0 }
+    }
+
+    pub(super) fn solver(&self) -> LanczosConfig {
+        LanczosConfig::new()
+            .with_rel_tol(self.rel_tol)
+            .with_max_applies(self.max_applies)
+            .with_seed(self.seed)
+    }
+}
+
+/// E_B[λ_max(H_B)] at frozen weights, by sampling mini-batches.
+///
+/// Lives beside the training loop: the loss is compiled at the first measurement, and each solve
+/// starts from the last eigenvector found. Batches and start vectors come from a host generator
+/// of its own, so that training's random streams do not move.
+#[derive(Clone, Debug)]
+pub struct MiniBatchSharpness<F> {
+    config: MiniBatchSharpnessConfig,
+    loss: F,
+    warm: WarmStart,
+    live: WarmStart,
+    draw: u64,
+}
+
+/// One measurement of mini-batch sharpness.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct MiniBatchSharpnessMeasurement {
+    /// Mean of λ_max(H_B) over the batches, with its error.
+    pub estimate: Estimate,
+    /// λ_max(H_B) of each batch.
+    pub values: Vec<f64>,
+    /// ‖H_Bv − λv‖ of each batch.
+    pub residual_norms: Vec<f64>,
+    /// Batches whose residual did not reach the tolerance: their values are lower bounds.
+    pub n_unconverged: usize,
+    /// Hessian-vector products.
+    pub n_hvps: usize,
+    /// Number of this measurement: [`draw_batches`] with it gives the batches again.
+    pub draw: u64,
+    /// Wall time.
+    pub elapsed: Duration,
+}
+
+impl<F> MiniBatchSharpness<F> {
+    /// Whether `step` is a multiple of the setting `every`.
+    pub fn is_due(&self, step: usize) -> bool {
+        step.is_multiple_of(self.config.every.max(1))
+    }
+
+    /// Measures at the model's present parameters. `data` holds the set that batches are drawn
+    /// from: tensors whose first dimension counts samples.
+    ///
+    /// # Errors
+    /// [`Error::BatchSize`], [`Error::InvalidSetting`], and everything of [`HessianOperator::new`].
+    /// Not converging is counted in the result.
+    pub fn measure<M, B>(
+        &mut self,
+        model: &M,
+        data: &B,
+    ) -> Result<MiniBatchSharpnessMeasurement>
+    where
+        M: Module,
+        B: Batch,
+        F: Fn(&M, B) -> Tensor<1>,
+    {
+        let began = Instant::now();
+        let draw = match self.config.draws {
+            Draws::Fresh => self.draw,
+            Draws::Fixed => 0,
+        };
+        let sampler = Sampler::new(model, data, &self.loss, &self.config, draw)?;
+        self.draw += 1;
+        let (mut values, mut residual_norms) = (Vec::new(), Vec::new());
+        let (mut n_hvps, mut n_unconverged) = (0, 0);
+        let estimate = sampler.run(|hessian, values_so_far| {
+            let found = top_eigenvalue(&hessian, &self.config.solver(), &mut self.warm)?;
+            let pair = found.first();
+            values_so_far.push(pair.value);
+            values.push(pair.value);
+            residual_norms.push(pair.residual_norm);
+            n_unconverged += usize::from(!found.converged());
+            n_hvps += found.n_applies;
+            Ok(())
+        })?;
+        let elapsed = began.elapsed();
+        Ok(MiniBatchSharpnessMeasurement {
+            estimate,
+            values,
+            residual_norms,
+            n_unconverged,
+            n_hvps,
+            draw,
+            elapsed,
+        })
+    }
+
+    /// λ_max(H_B) of the one batch that a training step uses ("live batch"). The moving average of
+    /// these over steps is a mean along the trajectory, not at frozen weights.
+    ///
+    /// # Errors
+    /// As [`HessianOperator::new`].
+    pub fn measure_live<M, B>(&mut self, model: &M, batch: B) -> Result<TopEigenvalue>
+    where
+        M: Module,
+        B: Batch,
+        F: Fn(&M, B) -> Tensor<1>,
+    {
+        let began = Instant::now();
+        let hessian = HessianOperator::new(model, batch, &self.loss)?;
+        let found = top_eigenvalue(&hessian, &self.config.solver(), &mut self.live)?;
+        Ok(TopEigenvalue::from_result(&found, hessian.loss(), began))
+    }
+}
+
+/// Mini-batch Hessians of one measurement, one after the other: the loss is recorded once, the
+/// model's tensors are read once.
+pub(super) struct Sampler<'a, M, B, F> {
+    model: &'a M,
+    data: &'a B,
+    loss: &'a F,
+    config: &'a MiniBatchSharpnessConfig,
+    state: ModelState,
+    batches: Vec<Vec<usize>>,
+}
+
+impl<'a, M, B, F> Sampler<'a, M, B, F>
+where
+    M: Module,
+    B: Batch,
+    F: Fn(&M, B) -> Tensor<1>,
+{
+    pub fn new(
+        model: &'a M,
+        data: &'a B,
+        loss: &'a F,
+        config: &'a MiniBatchSharpnessConfig,
+        draw: u64,
+    ) -> Result<Self> {
+        let MiniBatchSharpnessConfig { batch_size, num_batches, sampling, seed, .. } = *config;
+        if num_batches == 0 {
+            return Err(Error::InvalidSetting {
+                setting: "num_batches",
+                value: "0".into(),
+                expected: "at least 1",
+            });
+        }
+        let n_samples = batch::n_samples(data)?;
+        let state = ModelState::of(model)?;
+        batch::signature(data, state.space().device())?;
+        let batches = draw_batches(sampling, n_samples, batch_size, num_batches, seed, draw)?;
+        Ok(Self { model, data, loss, config, state, batches })
+    }
+
+    /// Calls `visit` with each mini-batch Hessian and the list to which it may add a value, until
+    /// the batches are used up or the target error is reached.
+    pub fn run(
+        &self,
+        mut visit: impl FnMut(HessianOperator, &mut Vec<f64>) -> Result<()>,
+    ) -> Result<Estimate> {
+        let mut prepared: Option<PreparedLoss> = None;
+        let mut values = Vec::new();
+        for (done, indices) in self.batches.iter().enumerate() {
+            let batch = batch::select(self.data, indices);
+            let ready = match prepared.take().filter(|_| B::TENSORS_ONLY) {
+                Some(ready) => ready,
+                None => PreparedLoss::of(self.model, &self.state, &batch, self.loss)?,
+            };
+            visit(HessianOperator::at(&self.state, batch, &ready)?, &mut values)?;
+            prepared = Some(ready);
+            if done + 1 >= self.config.min_batches
+                && let Some(target) = self.config.target_relative_error
+                && Estimate::of(&values).is_some_and(|e| e.relative_error() <= target)
+            {
+                break;
+            }
+        }
+        Estimate::of(&values).ok_or(Error::NonFinite {
+            quantity: "gᵀHg/‖g‖² of batches that all have a zero gradient",
+            value: f64::NAN,
+        })
+    }
+}

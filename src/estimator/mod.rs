@@ -1,0 +1,80 @@
+//! Estimators: model + data + loss -> a number with its error and its cost.
+
+mod batch_sharpness;
+mod full_batch_sharpness;
+mod minibatch_sharpness;
+mod sampling;
+mod sharpness;
+mod statistics;
+
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+
+use crate::error::Result;
+use crate::operator::LinearOperator;
+use crate::params::{ParamBlock, ParamVector};
+use crate::solver::{EigenSolver, LanczosConfig};
+
+pub use batch_sharpness::{BatchSharpness, BatchSharpnessConfig, BatchSharpnessMeasurement};
+pub use full_batch_sharpness::{FullBatchSharpness, FullBatchSharpnessConfig};
+pub use minibatch_sharpness::{
+    MiniBatchSharpness, MiniBatchSharpnessConfig, MiniBatchSharpnessMeasurement,
+};
+pub use sampling::{Draws, Sampling, draw_batches};
+pub use sharpness::Sharpness;
+pub use statistics::{Estimate, student_t_95};
+
+/// λ_max of one Hessian, with what it took to find it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TopEigenvalue {
+    /// The Rayleigh quotient vᵀHv: a lower bound of λ_max.
+    pub value: f64,
+    /// ‖Hv − λv‖: some eigenvalue lies within this distance of `value`.
+    pub residual_norm: f64,
+    /// Whether the residual is within the tolerance.
+    pub converged: bool,
+    /// Hessian-vector products.
+    pub n_hvps: usize,
+    /// The eigenvector v, of norm 1.
+    pub vector: ParamVector,
+    /// The loss at which the Hessian was taken.
+    pub loss: f64,
+    /// Wall time of the whole measurement.
+    pub elapsed: Duration,
+}
+
+/// The last eigenvector, from which the next solve starts.
+#[derive(Clone, Debug, Default)]
+struct WarmStart(Option<ParamVector>);
+
+/// Share of a random direction in a warm start: an old eigenvector may be orthogonal to the new
+/// one, and no method leaves an exact eigenvector by itself.
+const STIR: f64 = 0.1;
+
+impl WarmStart {
+    fn start(&self, operator: &dyn LinearOperator, seed: u64) -> Result<Option<ParamBlock>> {
+        let Some(vector) = &self.0 else { return Ok(None) };
+        let space = operator.space();
+        if vector.len() != space.n_params() || vector.space().dtype() != space.dtype() {
+            return Ok(None);
+        }
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let (random, _) = space.random(&mut rng).normalized()?;
+        Ok(Some(ParamBlock::from_vectors(&[vector.axpy(STIR, &random)?])?))
+    }
+}
+
+/// λ_max of `operator` by Lanczos, from the warm start, which is renewed.
+fn top_eigenvalue(
+    operator: &dyn LinearOperator,
+    solver: &LanczosConfig,
+    warm: &mut WarmStart,
+) -> Result<crate::solver::EigenResult> {
+    let start = warm.start(operator, solver.seed)?;
+    let result = solver.init().solve(operator, start.as_ref())?;
+    warm.0 = Some(result.first().vector.clone());
+    Ok(result)
+}

@@ -1,0 +1,95 @@
+//! Mean, standard error and confidence interval of a sample.
+
+use std::f64::consts::PI;
+
+/// The mean of a sample and how well it is known.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Estimate {
+    /// The sample mean.
+    pub mean: f64,
+    /// s/√m with the unbiased standard deviation s; NaN for a single value.
+    pub standard_error: f64,
+    /// 95% interval for the expectation, mean ± t·standard error with Student's t for m − 1
+    /// degrees of freedom; infinite for a single value.
+    pub interval: (f64, f64),
+    /// The largest value.
+    pub max: f64,
+    /// The number of values m.
+    pub count: usize,
+}
+
+impl Estimate {
+    /// The estimate from at least one value; `None` for none.
+    ///
+    /// ```
+    /// use burn_sharpness::estimator::Estimate;
+    ///
+    /// let e = Estimate::of(&[1.0, 2.0, 3.0]).unwrap();
+    /// assert_eq!(e.mean, 2.0);
+    /// assert!((e.standard_error - 1.0 / 3f64.sqrt()).abs() < 1e-15);
+    /// ```
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let count = values.len();
+        let max = values.iter().copied().reduce(f64::max)?;
+        let mean = values.iter().sum::<f64>() / count as f64;
+        let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+        let (standard_error, half) = if count < 2 {
+            (f64::NAN, f64::INFINITY)
+        } else {
+            let error = (squares / (count - 1) as f64 / count as f64).sqrt();
+            (error, student_t_95(count - 1) * error)
+        };
+        Some(Self { mean, standard_error, interval: (mean - half, mean + half), max, count })
+    }
+
+    /// standard error / |mean|.
+    pub fn relative_error(&self) -> f64 {
+        self.standard_error / self.mean.abs()
+    }
+}
+
+/// The t for which a Student variable with `degrees` ≥ 1 degrees of freedom lies in [−t, t] with
+/// probability 0.95.
+pub fn student_t_95(degrees: usize) -> f64 {
+    let (mut low, mut high) = (1.9, 12.8); // the values for infinitely many and for one
+    for _ in 0..60 {
+        let middle = 0.5 * (low + high);
+        if probability_within(middle, degrees.max(1)) < 0.95 {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    0.5 * (low + high)
+}
+
+/// P(|T| ≤ t) for integer degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4).
+fn probability_within(t: f64, degrees: usize) -> f64 {
+    let theta = (t / (degrees as f64).sqrt()).atan();
+    let (sin, cos) = theta.sin_cos();
+    let odd = degrees % 2 == 1;
+    // Terms cosʲθ with j = 1, 3, .. ν−2 for odd ν, j = 0, 2, .. ν−2 for even ν.
+    let first = if odd { 1 } else { 0 };
+    let (mut term, mut sum) = (if odd { cos } else { 1.0 }, 0.0);
+    for j in (first..degrees.saturating_sub(1)).step_by(2) {
+        sum += term;
+        term *= cos * cos * (j + 1) as f64 / (j + 2) as f64;
+    }
+    if odd { 2.0 / PI * (theta + sin * sum) } else { sin * sum }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_agree_with_published_tables() {
+        // Three decimals, as in any table of Student's distribution.
+        let table = [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (9, 2.262), (30, 2.042)];
+        for (degrees, t) in table {
+            assert!((student_t_95(degrees) - t).abs() < 5.1e-4, "{degrees}");
+        }
+        assert!((student_t_95(100_000) - 1.96).abs() < 1e-3);
+    }
+}

@@ -1,0 +1,98 @@
+//! Forward mode by itself: the directional derivative of a loss, and the Hessian-vector product
+//! as one program, before it is linearized.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn_dispatch::DispatchTensor;
+
+use crate::batch::{self, Batch};
+use crate::capture::{LossGraph, Source};
+use crate::error::{Error, Result};
+use crate::ir::TensorGraph;
+use crate::model_state::ModelState;
+use crate::operator::{bind, join_present};
+use crate::params::{ParamVector, read_scalar};
+use crate::program::Program;
+use crate::tangent::push_forward;
+
+/// (L, dL·v): the loss and its directional derivative, without a reverse pass.
+///
+/// Cost: about two forward passes. The same rules as those of Hessian-vector products, applied to
+/// the loss itself (Baydin et al. 2018, section 3.1).
+///
+/// # Errors
+/// As [`HessianOperator::new`](crate::HessianOperator::new), and a vector of another model.
+pub fn jvp<M, B, F>(model: &M, batch: B, loss: F, v: &ParamVector) -> Result<(f64, f64)>
+where
+    M: Module,
+    B: Batch,
+    F: Fn(&M, B) -> Tensor<1>,
+{
+    let state = ModelState::of(model)?;
+    batch::signature(&batch, state.space().device())?;
+    check_fits(&state, v)?;
+    let forward = LossGraph::capture(model, &state, &batch, &loss)?;
+    let inputs = forward.param_inputs();
+    let wrt: Vec<usize> = inputs.iter().flatten().copied().collect();
+    let pushed = push_forward(&forward.graph, &wrt, forward.settings)?;
+    let mut graph = TensorGraph { ops: pushed.ops, ..forward.graph.clone() };
+    let mut sources = forward.sources.clone();
+    for (tensor, data) in pushed.constants {
+        graph.inputs.push(tensor);
+        sources.push(Source::Fixed(data));
+    }
+    graph.inputs.extend(pushed.tangent_inputs);
+    let Some(Some(tangent)) = pushed.tangent_outputs.first().cloned() else {
+        return Err(Error::LossIndependentOfParameters);
+    };
+    graph.outputs.push(tangent);
+    let used: Vec<bool> = inputs.iter().map(Option::is_some).collect();
+    let values = bind(&sources, &state, &batch::tensors(batch), &forward.constants);
+    let outputs = run(graph, values, &state, v, &used)?;
+    let mut scalars = outputs.into_iter().map(|t| read_scalar(Tensor::from_dispatch(t)));
+    let mut next = || scalars.next().unwrap_or(Ok(f64::NAN));
+    Ok((next()?, next()?))
+}
+
+/// H·v by the unsplit program: everything is computed anew. For tests and benchmarks, which
+/// compare it with the linearized product.
+#[doc(hidden)]
+pub fn hvp_not_linearized<M, B, F>(
+    model: &M,
+    batch: B,
+    loss: F,
+    v: &ParamVector,
+) -> Result<ParamVector>
+where
+    M: Module,
+    B: Batch,
+    F: Fn(&M, B) -> Tensor<1>,
+{
+    let state = ModelState::of(model)?;
+    check_fits(&state, v)?;
+    let forward = LossGraph::capture(model, &state, &batch, &loss)?;
+    let pushed = forward.differentiate()?.push_forward()?;
+    let values = bind(pushed.sources(), &state, &batch::tensors(batch), &forward.constants);
+    let mut graph = pushed.graph().clone();
+    let n_products = pushed.has_product().iter().filter(|p| **p).count();
+    graph.outputs = graph.outputs.split_off(graph.outputs.len() - n_products);
+    let mut outputs = run(graph, values, &state, v, &pushed.uses_tangent())?.into_iter();
+    Ok(join_present(state.space(), pushed.has_product().into_iter(), &mut outputs))
+}
+
+fn check_fits(state: &ModelState, v: &ParamVector) -> Result<()> {
+    let (expected, found) = (state.space().n_params(), v.len());
+    if expected == found { Ok(()) } else { Err(Error::LengthMismatch { expected, found }) }
+}
+
+fn run(
+    graph: TensorGraph,
+    values: Vec<DispatchTensor>,
+    state: &ModelState,
+    v: &ParamVector,
+    used: &[bool],
+) -> Result<Vec<DispatchTensor>> {
+    let parts = state.space().split(v).into_iter().zip(used);
+    let tangents = parts.filter(|(_, used)| **used).map(|(part, _)| part);
+    Program::compile(graph).run(values.into_iter().chain(tangents), state.space().device())
+}
