@@ -1,6 +1,8 @@
 //! Forward mode by itself: the directional derivative of a loss, and the Hessian-vector product
 //! as one program, before it is linearized.
 
+use std::collections::BTreeSet;
+
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn_dispatch::DispatchTensor;
@@ -52,6 +54,18 @@ where
     let mut scalars = outputs.into_iter().map(|t| read_scalar(Tensor::from_dispatch(t)));
     let mut next = || scalars.next().unwrap_or(Ok(f64::NAN));
     Ok((next()?, next()?))
+}
+
+impl LossGraph {
+    /// Names of the operations through which tangents of the parameters go, for example
+    /// `float.Matmul`.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedOps`].
+    pub fn differentiated_ops(&self) -> Result<BTreeSet<String>> {
+        let wrt: Vec<usize> = self.param_inputs().into_iter().flatten().collect();
+        Ok(push_forward(&self.graph, &wrt, self.settings)?.differentiated)
+    }
 }
 
 /// H·v by the unsplit program: everything is computed anew. For tests and benchmarks, which

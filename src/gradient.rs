@@ -3,6 +3,7 @@
 //! The forward operations run once more on `Autodiff<CaptureBackend>` inside a capture scope, then
 //! `backward` records the reverse pass behind them. The conventions at kinks are therefore burn's.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -11,7 +12,7 @@ use burn_autodiff::Autodiff;
 use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn_backend::{AutodiffBackend, TensorMetadata};
 use burn_capture::{CaptureBackend, CaptureDevice};
-use burn_ir::{TensorId, TensorIr};
+use burn_ir::{NumericOperationIr, OperationIr, ScalarIr, TensorId, TensorIr};
 
 use crate::capture::{LossGraph, PooledDevice, Source, graph_of, source_names};
 use crate::error::{Error, Result, catch_panic};
@@ -115,10 +116,23 @@ fn replay_with_leaves(
         replay.set(input, value);
     }
     for op in &graph.ops {
-        replay.run(op);
+        replay.run(&exact_in_f64(op));
     }
     let loss = replay.get(&graph.outputs[0]).into_float();
     (loss.expect("the loss is a float tensor"), leaves)
+}
+
+/// The operation in a form whose gradient burn computes in full precision: its gradient of x / c
+/// is g · (1/c) with 1/c rounded to f32, which would leave f64 products with seven digits.
+fn exact_in_f64(op: &OperationIr) -> Cow<'_, OperationIr> {
+    match op {
+        OperationIr::NumericFloat(dtype, NumericOperationIr::DivScalar(d)) => {
+            let mut product = d.clone();
+            product.rhs = ScalarIr::Float(1.0 / d.rhs.elem::<f64>());
+            Cow::Owned(OperationIr::NumericFloat(*dtype, NumericOperationIr::MulScalar(product)))
+        }
+        op => Cow::Borrowed(op),
+    }
 }
 
 fn ir_of(tensor: &burn_backend::tensor::FloatTensor<CaptureBackend>) -> TensorIr {

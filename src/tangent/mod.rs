@@ -7,6 +7,8 @@
 
 mod rule;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 
