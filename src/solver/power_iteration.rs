@@ -65,36 +65,32 @@ impl EigenSolver for PowerIteration {
         // What is iterated is sign·A + shift.
         let sign = if which == Which::SmallestAlgebraic { -1.0 } else { 1.0 };
         let mut shift = 0.0;
-        let (mut block, mut step) = (orthonormal(&start_block(operator, start, k, seed)?)?, 0);
+        let mut block = orthonormal(&start_block(operator, start, k, seed)?)?;
+        let (mut step, mut norm) = (0, 0.0);
         loop {
             let products = operator.apply_block(&block)?;
-            let ritz = Ritz::of(&block, &products, which, operator, rel_tol)?;
+            let ritz = Ritz::of(&block, &products, which, norm, rel_tol)?;
+            (norm, step) = (ritz.norm, step + 1);
+            let may_shift = which != Which::LargestMagnitude && shift == 0.0;
+            let noise = tolerance(0.0, 0.0, norm, operator.space().epsilon());
+            let negative = ritz.pairs.iter().any(|p| sign * p.value < -noise);
             let done = ritz.pairs.iter().all(|p| p.converged);
-            step += 1;
-            if done || used() + k > max_applies {
-                let wrong_end = which != Which::LargestMagnitude
-                    && shift == 0.0
-                    && ritz.pairs.iter().any(|p| sign * p.value < 0.0);
-                // Converged to the other end: no result yet, if there is budget to go on.
-                if !(done && wrong_end && used() + k <= max_applies) {
-                    let stop = if done { StopReason::Converged } else { StopReason::MaxApplies };
-                    let (pairs, n_applies) = (ritz.pairs, used());
-                    return Ok(EigenResult { pairs, stop, n_applies, shift: sign * shift });
-                }
+            let spent = used() + k > max_applies;
+            // Converged to the other end is no result yet.
+            if spent || (done && !(may_shift && negative)) {
+                let stop = if done { StopReason::Converged } else { StopReason::MaxApplies };
+                let (pairs, n_applies) = (ritz.pairs, used());
+                return Ok(EigenResult { pairs, stop, n_applies, shift: sign * shift });
             }
-            if which != Which::LargestMagnitude && shift == 0.0 {
-                let negative = ritz.pairs.iter().any(|p| sign * p.value < -ritz.noise);
-                let stalled = used() > max_applies / 2;
-                if (step >= SETTLING_STEPS && negative) || stalled {
-                    shift = ritz.norm;
-                }
+            let settled = done || step >= SETTLING_STEPS;
+            let stalled = used() > max_applies / 2;
+            if may_shift && ((settled && negative) || stalled) {
+                shift = ritz.norm;
+                // The wanted end has died out of the block: bring it back.
+                block = stirred(&ritz.block, operator, seed)?;
+            } else {
+                block = orthonormal(&ritz.shifted_products(sign, shift))?;
             }
-            if shift > 0.0 && step % (8 * SETTLING_STEPS) == SETTLING_STEPS {
-                // A start orthogonal to the wanted end would stay so: stir once in a while.
-                block = stirred(&ritz.block, operator, seed.wrapping_add(step as u64))?;
-                continue;
-            }
-            block = orthonormal(&ritz.shifted_products(sign, shift))?;
         }
     }
 }
@@ -105,10 +101,8 @@ struct Ritz {
     /// The vectors of `pairs` and their products.
     block: ParamBlock,
     products: ParamBlock,
-    /// The largest ‖Av‖: a lower bound of the operator's norm.
+    /// The largest ‖Av‖ so far: a lower bound of the operator's norm.
     norm: f64,
-    /// What rounding makes of a zero eigenvalue.
-    noise: f64,
 }
 
 impl Ritz {
@@ -116,16 +110,15 @@ impl Ritz {
         block: &ParamBlock,
         products: &ParamBlock,
         which: Which,
-        operator: &dyn LinearOperator,
+        mut norm: f64,
         rel_tol: f64,
     ) -> Result<Self> {
-        let (k, epsilon) = (block.len(), operator.space().epsilon());
+        let (k, epsilon) = (block.len(), block.space().epsilon());
         let gram = block.inner_products(products)?;
         let eigen = symmetric_eigen(k, |i, j| 0.5 * (gram[i * k + j] + gram[j * k + i]))?;
         let order = eigen.order(which);
         let rotation: Vec<_> = order.iter().map(|&i| eigen.vectors[i].clone()).collect();
         let (block, products) = (block.combine(&rotation), products.combine(&rotation));
-        let mut norm: f64 = 0.0;
         for product in products.vectors() {
             norm = norm.max(finite("a product of the operator", product.norm()?)?);
         }
@@ -136,7 +129,7 @@ impl Ritz {
             Ok(EigenPair { value, vector, residual_norm, converged: residual_norm <= tolerance })
         };
         let pairs = order.iter().enumerate().map(pair).collect::<Result<_>>()?;
-        Ok(Self { pairs, block, products, norm, noise: 32.0 * epsilon * norm })
+        Ok(Self { pairs, block, products, norm })
     }
 
     /// (sign·A + shift) V.
@@ -160,10 +153,10 @@ fn start_block(
     ParamBlock::from_vectors(&vectors)
 }
 
-/// The block plus a percent of random directions, orthonormal.
+/// The block plus a tenth of random directions, orthonormal.
 fn stirred(block: &ParamBlock, operator: &dyn LinearOperator, seed: u64) -> Result<ParamBlock> {
-    let random = orthonormal(&start_block(operator, None, block.len(), seed)?)?;
-    orthonormal(&block.linear_combination(1.0, &random, 0.01))
+    let random = orthonormal(&start_block(operator, None, block.len(), seed.wrapping_add(1))?)?;
+    orthonormal(&block.linear_combination(1.0, &random, 0.1))
 }
 
 /// An orthonormal basis of the rows, by Gram-Schmidt twice; rows that depend on earlier ones are

@@ -1,5 +1,7 @@
 //! Networks, data and tolerances that the tests share.
 
+#![allow(dead_code)] // not every test binary uses everything
+
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_sharpness::{LinearOperator, ParamVector};
