@@ -21,9 +21,9 @@ use burn_dispatch::{
 use burn_ir::{BaseOperationIr, OperationIr, TensorId, TensorIr};
 
 use crate::batch::{Batch, TensorMapper};
+use crate::display::write_graph;
 use crate::error::{Error, Result, catch_panic};
 use crate::ir::TensorGraph;
-use crate::ir::display::write_graph;
 use crate::model_state::{ModelState, Slot};
 
 /// Where an input of a graph gets its value from.
@@ -132,9 +132,8 @@ impl LossGraph {
 }
 
 pub(crate) fn param_inputs(sources: &[Source], n_params: usize) -> Vec<Option<usize>> {
-    let position = |param| {
-        sources.iter().position(|s| matches!(s, Source::Param(i) if *i == param))
-    };
+    let position =
+        |param| sources.iter().position(|s| matches!(s, Source::Param(i) if *i == param));
     (0..n_params).map(position).collect()
 }
 
@@ -143,7 +142,13 @@ fn classify_panic(message: String) -> Error {
     let has = |needle: &str| message.contains(needle);
     if has("no concrete value") || has("no initialized value") {
         Error::LossReadsData { message }
-    } else if has("same backend") || has("same device") || has("Tensor is not on") || has("autodiff context") || has("Cannot move a tensor") || has("Backend mismatch") {
+    } else if has("same backend")
+        || has("same device")
+        || has("Tensor is not on")
+        || has("autodiff context")
+        || has("Cannot move a tensor")
+        || has("Backend mismatch")
+    {
         Error::LossMixesDevices { message }
     } else {
         Error::LossPanicked { message }
@@ -269,7 +274,9 @@ fn capture_ir<const D: usize, K: Kind>(tensor: &Tensor<D, K>) -> TensorIr {
         Ok(BackendTensor::Int(t)) => t.id(),
         Ok(BackendTensor::Bool(t)) => t.id(),
         Ok(other) => panic!("a {} tensor cannot be recorded", other.name()),
-        Err(message) => panic!("Backend mismatch: the loss is not on the model's device: {message}"),
+        Err(message) => {
+            panic!("Backend mismatch: the loss is not on the model's device: {message}")
+        }
     };
     TensorIr::uninit(id, tensor.shape(), tensor.dtype())
 }

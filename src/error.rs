@@ -70,7 +70,9 @@ pub enum Error {
     LossIndependentOfParameters,
 
     /// Trainable parameters have different dtypes or one that is not supported.
-    #[error("parameter `{name}` has dtype {dtype}, expected {expected}; cast the model to one of f32, f64")]
+    #[error(
+        "parameter `{name}` has dtype {dtype}, expected {expected}; cast the model to one of f32, f64"
+    )]
     ParameterDType {
         /// Path of the parameter in the model.
         name: String,
@@ -125,7 +127,9 @@ pub enum Error {
     },
 
     /// A batch size of zero, or one that exceeds the data.
-    #[error("batch size {batch_size} with {n_samples} samples; choose one from 1 to the number of samples")]
+    #[error(
+        "batch size {batch_size} with {n_samples} samples; choose one from 1 to the number of samples"
+    )]
     BatchSize {
         /// The requested batch size.
         batch_size: usize,

@@ -15,9 +15,9 @@ use burn_capture::{CaptureBackend, CaptureDevice};
 use burn_ir::{NumericOperationIr, OperationIr, ScalarIr, TensorId, TensorIr};
 
 use crate::capture::{LossGraph, PooledDevice, Source, graph_of, source_names};
+use crate::display::write_graph;
 use crate::error::{Error, Result, catch_panic};
 use crate::ir::TensorGraph;
-use crate::ir::display::write_graph;
 use crate::ir::replay::{Replay, Value};
 use crate::tangent::check_supported;
 
@@ -62,7 +62,8 @@ impl LossGraph {
                     outputs.push(ir_of(&Recorded::inner(loss.clone())));
                     let mut grads = Recorded::backward(loss);
                     for leaf in leaves {
-                        let gradient = leaf.and_then(|leaf| Recorded::grad_remove(&leaf, &mut grads));
+                        let gradient =
+                            leaf.and_then(|leaf| Recorded::grad_remove(&leaf, &mut grads));
                         gradients.push(gradient.map(|gradient| {
                             outputs.push(ir_of(&gradient));
                             outputs.len() - 1

@@ -57,6 +57,7 @@
 mod batch;
 mod capture;
 mod compiled;
+mod display;
 mod error;
 pub mod estimator;
 mod forward;
@@ -84,9 +85,9 @@ pub mod graph {
 
 pub use batch::{Batch, TensorMapper};
 pub use error::{Error, Result, UnsupportedOp};
-pub use forward::jvp;
 #[doc(hidden)]
 pub use forward::hvp_not_linearized;
+pub use forward::jvp;
 pub use op_support::{OpSupport, op_support};
 pub use operator::{HessianOperator, LinearOperator};
 pub use params::{ParamBlock, ParamEntry, ParamSpace, ParamVector};

@@ -16,10 +16,10 @@ use std::fmt;
 use burn_ir::{TensorId, TensorIr};
 
 use crate::capture::{Source, param_inputs, source_names};
+use crate::display::write_graph;
 use crate::error::Result;
 use crate::gradient::GradientGraph;
 use crate::ir::TensorGraph;
-use crate::ir::display::write_graph;
 use crate::tangent::{PushedForward, Tangent, push_forward};
 
 /// The gradient and, interleaved with it, the operations on tangents.
@@ -47,7 +47,8 @@ impl GradientGraph {
         let inputs = param_inputs(&self.sources, self.gradients.len());
         let wrt: Vec<usize> = inputs.iter().flatten().copied().collect();
         let pushed = push_forward(&self.graph, &wrt, self.settings)?;
-        let PushedForward { ops, tangent_inputs, tangent_outputs, constants, differentiated } = pushed;
+        let PushedForward { ops, tangent_inputs, tangent_outputs, constants, differentiated } =
+            pushed;
 
         let mut remaining = tangent_inputs.clone().into_iter();
         let per_param = inputs.iter().map(|i| i.and_then(|_| remaining.next())).collect();
@@ -142,8 +143,8 @@ impl JvpGraph {
             }
         }
         let products = self.tangent_outputs.iter().flatten().cloned().collect();
-        let mut tangent =
-            TensorGraph { inputs: Vec::new(), ops: tangent_ops, outputs: products }.without_dead_code();
+        let mut tangent = TensorGraph { inputs: Vec::new(), ops: tangent_ops, outputs: products }
+            .without_dead_code();
         let residuals = residuals(&tangent, &unknown);
         tangent.inputs = residuals.iter().cloned().chain(tangent_inputs).collect();
 

@@ -141,7 +141,11 @@ impl Visitor {
             if first.dims() != tensor.dims() || first.device() != tensor.device() {
                 return false;
             }
-            first.equal(tensor.clone()).all().try_into_data().is_ok_and(|d| d.iter::<bool>().all(|b| b))
+            first
+                .equal(tensor.clone())
+                .all()
+                .try_into_data()
+                .is_ok_and(|d| d.iter::<bool>().all(|b| b))
         };
         if !same() {
             let (first, second) = (seen.name.clone(), self.path.join("."));

@@ -363,7 +363,8 @@ pub(crate) fn inner(a: &Tensor<1>, b: &Tensor<1>) -> Tensor<1> {
 
 /// The elements of a tensor as f64: waits for the device.
 pub(crate) fn read(tensor: Tensor<1>) -> Result<Vec<f64>> {
-    let data = tensor.try_into_data().map_err(|e| Error::Execution { message: format!("{e:?}") })?;
+    let data =
+        tensor.try_into_data().map_err(|e| Error::Execution { message: format!("{e:?}") })?;
     Ok(data.iter::<f64>().collect())
 }
 

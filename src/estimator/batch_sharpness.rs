@@ -116,6 +116,13 @@ impl<F> BatchSharpness<F> {
             Ok(())
         })?;
         let elapsed = began.elapsed();
-        Ok(BatchSharpnessMeasurement { estimate, values: ratios, n_zero_gradients, n_hvps, draw, elapsed })
+        Ok(BatchSharpnessMeasurement {
+            estimate,
+            values: ratios,
+            n_zero_gradients,
+            n_hvps,
+            draw,
+            elapsed,
+        })
     }
 }

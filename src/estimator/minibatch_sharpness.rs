@@ -61,6 +61,20 @@ impl MiniBatchSharpnessConfig {
         MiniBatchSharpness { config: self.clone(), loss, warm, live, draw: 0 }
     }
 
+    fn check(&self) -> Result<()> {
+        let fail =
+            |setting, value, expected| Err(Error::InvalidSetting { setting, value, expected });
+        if self.num_batches == 0 {
+            return fail("num_batches", "0".into(), "at least 1");
+        }
+        match self.target_relative_error {
+            Some(target) if !(target > 0.0) => {
+                fail("target_relative_error", target.to_string(), "above 0")
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn solver(&self) -> LanczosConfig {
         LanczosConfig::new()
             .with_rel_tol(self.rel_tol)
@@ -115,11 +129,7 @@ impl<F> MiniBatchSharpness<F> {
     /// # Errors
     /// [`Error::BatchSize`], [`Error::InvalidSetting`], and everything of [`HessianOperator::new`].
     /// Not converging is counted in the result.
-    pub fn measure<M, B>(
-        &mut self,
-        model: &M,
-        data: &B,
-    ) -> Result<MiniBatchSharpnessMeasurement>
+    pub fn measure<M, B>(&mut self, model: &M, data: &B) -> Result<MiniBatchSharpnessMeasurement>
     where
         M: Module,
         B: Batch,
@@ -199,13 +209,7 @@ where
         draw: u64,
     ) -> Result<Self> {
         let MiniBatchSharpnessConfig { batch_size, num_batches, sampling, seed, .. } = *config;
-        if num_batches == 0 {
-            return Err(Error::InvalidSetting {
-                setting: "num_batches",
-                value: "0".into(),
-                expected: "at least 1",
-            });
-        }
+        config.check()?;
         let n_samples = batch::n_samples(data)?;
         let state = ModelState::of(model)?;
         batch::signature(data, state.space().device())?;

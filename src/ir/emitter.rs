@@ -5,10 +5,11 @@
 
 use burn_backend::{DType, DeviceSettings, Shape, Slice, TensorData};
 use burn_ir::{
-    ActivationOperationIr as Activation, BaseOperationIr as Base, BinaryOpIr, BoolOperationIr, CastOpIr, CatOpIr,
-    CreationOpIr, DimOpIr, FlipOpIr, FloatOperationIr as Float, GatherOpIr, IntOperationIr, LinearOpIr, MaskFillOpIr, ModuleOperationIr,
-    NumericOperationIr as Numeric, OperationIr, ReduceDimOpIr, ReduceOpIr, ScalarIr, ScalarOpIr, 
-    ShapeOpIr, SliceOpIr, SortOpIr, TensorId, TensorIr, TensorStatus, UnaryOpIr,
+    ActivationOperationIr as Activation, BaseOperationIr as Base, BinaryOpIr, BoolOperationIr,
+    CastOpIr, CatOpIr, CreationOpIr, DimOpIr, FlipOpIr, FloatOperationIr as Float, GatherOpIr,
+    IntOperationIr, LinearOpIr, MaskFillOpIr, ModuleOperationIr, NumericOperationIr as Numeric,
+    OperationIr, ReduceDimOpIr, ReduceOpIr, ScalarIr, ScalarOpIr, ShapeOpIr, SliceOpIr, SortOpIr,
+    TensorId, TensorIr, TensorStatus, UnaryOpIr,
 };
 
 /// Recorded data of a constant, and the tensor that holds it.
@@ -28,12 +29,7 @@ impl Emitter {
     /// An emitter whose fresh ids start at `next_id`, for a device with `settings` (the dtypes of
     /// indices and masks).
     pub fn new(next_id: u64, settings: DeviceSettings) -> Self {
-        Self {
-            ops: Vec::new(),
-            constants: Vec::new(),
-            next_id,
-            settings,
-        }
+        Self { ops: Vec::new(), constants: Vec::new(), next_id, settings }
     }
 
     /// The dtype of indices.
@@ -178,11 +174,7 @@ impl Emitter {
         self.numeric(x, Numeric::CumSum(op))
     }
 
-    fn float_unary(
-        &mut self,
-        x: &TensorIr,
-        variant: impl FnOnce(UnaryOpIr) -> Float,
-    ) -> TensorIr {
+    fn float_unary(&mut self, x: &TensorIr, variant: impl FnOnce(UnaryOpIr) -> Float) -> TensorIr {
         let op = UnaryOpIr::create(x.clone(), || self.fresh_id());
         self.push(OperationIr::Float(x.dtype, variant(op)))
     }
@@ -276,11 +268,7 @@ impl Emitter {
 
     /// `x` with the shape `shape`, expanded only where it differs.
     pub fn broadcast_to(&mut self, x: &TensorIr, shape: &Shape) -> TensorIr {
-        if x.shape == *shape {
-            x.clone()
-        } else {
-            self.expand(x, shape.clone())
-        }
+        if x.shape == *shape { x.clone() } else { self.expand(x, shape.clone()) }
     }
 
     pub fn flip(&mut self, x: &TensorIr, axis: usize) -> TensorIr {

@@ -2,9 +2,8 @@
 //!
 //! A [`TensorGraph`] is a straight-line program over burn-ir operations: inputs, operations in
 //! execution order, outputs. [`Emitter`](emitter::Emitter) appends to one,
-//! [`replay`](replay::Replay) runs one on any burn backend, `display` prints one.
+//! [`replay`](replay::Replay) runs one on any burn backend.
 
-pub(crate) mod display;
 pub(crate) mod emitter;
 pub(crate) mod replay;
 
@@ -41,7 +40,8 @@ impl TensorGraph {
     pub fn with_dense_ids<L>(mut self, labels: &mut Vec<L>) -> Self {
         let mut used: HashSet<TensorId> = self.outputs.iter().map(|t| t.id).collect();
         used.extend(self.ops.iter().flat_map(|op| op.inputs()).map(|t| t.id));
-        let mut keep = self.inputs.iter().map(|t| used.contains(&t.id)).collect::<Vec<_>>().into_iter();
+        let mut keep =
+            self.inputs.iter().map(|t| used.contains(&t.id)).collect::<Vec<_>>().into_iter();
         labels.retain(|_| keep.next().unwrap_or(true));
         self.inputs.retain(|t| used.contains(&t.id));
 
@@ -63,9 +63,7 @@ impl TensorGraph {
     pub fn next_id(&self) -> u64 {
         let ids = self.inputs.iter().map(|t| t.id.value());
         let nodes = self.ops.iter().flat_map(|op| op.nodes());
-        ids.chain(nodes.map(|t| t.id.value()))
-            .max()
-            .map_or(0, |id| id + 1)
+        ids.chain(nodes.map(|t| t.id.value())).max().map_or(0, |id| id + 1)
     }
 }
 

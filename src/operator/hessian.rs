@@ -82,7 +82,8 @@ impl HessianOperator {
         let inputs = bind(&compiled.sources, state, &batch::tensors(batch), &prepared.constants);
         let mut outputs = compiled.primal.run(inputs, space.device())?.into_iter();
         let loss = outputs.next().ok_or(Error::LossIndependentOfParameters)?;
-        let gradient = join_present(&space, compiled.gradients.iter().map(Option::is_some), &mut outputs);
+        let gradient =
+            join_present(&space, compiled.gradients.iter().map(Option::is_some), &mut outputs);
         let loss = finite("the loss", read_scalar(Tensor::from_dispatch(loss))?)?;
         let residuals = outputs.collect();
         Ok(Self { space, compiled, residuals, loss, gradient, n_applies: Cell::new(0) })

@@ -64,7 +64,7 @@ impl EigenSolver for Lanczos {
         start: Option<&ParamBlock>,
     ) -> Result<EigenResult> {
         let LanczosConfig { num_eigenvalues: k, rel_tol, max_applies, .. } = self.config;
-        check_settings(k, operator.dim(), rel_tol, max_applies)?;
+        check_settings(operator, start, k, rel_tol, max_applies)?;
         let applies_before = operator.n_applies();
         let used = || operator.n_applies() - applies_before;
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.config.seed);

@@ -111,10 +111,21 @@ pub(crate) fn tolerance(rel_tol: f64, value: f64, norm: f64, epsilon: f64) -> f6
     (rel_tol * value.abs()).max(32.0 * epsilon * norm)
 }
 
-/// Checks the settings that all solvers share.
-pub(crate) fn check_settings(k: usize, dim: usize, rel_tol: f64, max_applies: usize) -> Result<()> {
-    let fail = |setting, value: String, expected| Err(Error::InvalidSetting { setting, value, expected });
-    if k == 0 || k > dim {
+/// Checks the settings that all solvers share, and that the start fits the operator.
+pub(crate) fn check_settings(
+    operator: &dyn LinearOperator,
+    start: Option<&ParamBlock>,
+    k: usize,
+    rel_tol: f64,
+    max_applies: usize,
+) -> Result<()> {
+    let fail =
+        |setting, value: String, expected| Err(Error::InvalidSetting { setting, value, expected });
+    let (expected, found) = (operator.dim(), start.map(|block| block.space().n_params()));
+    if let Some(found) = found.filter(|&found| found != expected) {
+        return Err(Error::LengthMismatch { expected, found });
+    }
+    if k == 0 || k > expected {
         return fail("num_eigenvalues", k.to_string(), "from 1 to the number of parameters");
     }
     if !(rel_tol > 0.0 && rel_tol < 1.0) {

@@ -174,13 +174,8 @@ impl<'a> RuleCx<'a> {
         let mut op = self.op.clone();
         change(&mut op);
         let (dx, x) = (self.dx.clone(), self.x.clone());
-        RuleCx {
-            op: &op,
-            emit: self.emit,
-            x,
-            dx: dx.clone(),
-        }
-        .replay(|position| dx[position].clone())
+        RuleCx { op: &op, emit: self.emit, x, dx: dx.clone() }
+            .replay(|position| dx[position].clone())
     }
 }
 

@@ -40,7 +40,8 @@ impl Mlp {
         let mut next = |i: usize| {
             let n = sizes[i];
             let at = |k: usize| shift.get(offset + k).copied().unwrap_or(0.0);
-            let values = wave(n, i as f64).iter().enumerate().map(|(k, w)| 0.6 * w + h * at(k)).collect();
+            let values =
+                wave(n, i as f64).iter().enumerate().map(|(k, w)| 0.6 * w + h * at(k)).collect();
             offset += n;
             values
         };
@@ -160,7 +161,8 @@ fn products_are_differences_of_burns_gradient() {
         let v = wave(hessian.dim(), 0.5);
         let h = 1e-5;
         let (above, below) = (burn_gradient(loss, &v, h).1, burn_gradient(loss, &v, -h).1);
-        let difference: Vec<f64> = above.iter().zip(&below).map(|(a, b)| (a - b) / (2.0 * h)).collect();
+        let difference: Vec<f64> =
+            above.iter().zip(&below).map(|(a, b)| (a - b) / (2.0 * h)).collect();
         // h² times third derivatives of order ten, burn's f32 scalars, and ε/h.
         assert_close(&apply(&hessian, &v), &difference, 1e-6, name);
     }
@@ -261,7 +263,11 @@ fn one_batch_of_everything_is_the_full_batch() {
     let device = cpu();
     let (model, data, (_, loss)) = (Mlp::new(&[], 0.0, &device), batch(23, &device), losses()[1]);
     let tight = 1e-8;
-    let full = FullBatchSharpnessConfig::new().with_rel_tol(tight).init(loss).measure(&model, &data).unwrap();
+    let full = FullBatchSharpnessConfig::new()
+        .with_rel_tol(tight)
+        .init(loss)
+        .measure(&model, &data)
+        .unwrap();
     let config = MiniBatchSharpnessConfig::new(23).with_num_batches(3).with_rel_tol(tight);
     let mini = config.init(loss).measure(&model, &data).unwrap();
     // The error of a Ritz value is quadratic in the residual.
@@ -269,7 +275,11 @@ fn one_batch_of_everything_is_the_full_batch() {
     // λ_max is convex, and a Rayleigh quotient is at most λ_max.
     let small = MiniBatchSharpnessConfig::new(4).init(loss).measure(&model, &data).unwrap();
     assert!(small.estimate.mean > full.value);
-    let along = BatchSharpnessConfig::new(4).with_num_batches(16).init(loss).measure(&model, &data).unwrap();
+    let along = BatchSharpnessConfig::new(4)
+        .with_num_batches(16)
+        .init(loss)
+        .measure(&model, &data)
+        .unwrap();
     for (along, top) in along.values.iter().zip(&small.values) {
         assert!(*along <= top * (1.0 + 1e-3), "the same draws: gᵀHg/‖g‖² ≤ λ_max batch by batch");
     }

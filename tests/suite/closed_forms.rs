@@ -32,7 +32,10 @@ fn linear_regression() {
     let (n, d) = (7, 4);
     let x = wave(n * d, 0.2);
     let model = Weights::new(wave(d, 1.0), [d, 1]);
-    let batch = (float(x.clone(), [n, d], F64, &Device::flex()), float(wave(n, 2.0), [n, 1], F64, &Device::flex()));
+    let batch = (
+        float(x.clone(), [n, d], F64, &Device::flex()),
+        float(wave(n, 2.0), [n, 1], F64, &Device::flex()),
+    );
     let loss = |m: &Weights<2>, (x, y): (Tensor<2>, Tensor<2>)| {
         (x.matmul(m.w.val()) - y).powi_scalar(2).mean()
     };
@@ -40,7 +43,8 @@ fn linear_regression() {
     let entry = |i: usize, j: usize| {
         (0..n).map(|s| x[s * d + i] * x[s * d + j]).sum::<f64>() * 2.0 / n as f64
     };
-    let expected: Vec<f64> = (0..d).flat_map(|i| (0..d).map(move |j| (i, j))).map(|(i, j)| entry(i, j)).collect();
+    let expected: Vec<f64> =
+        (0..d).flat_map(|i| (0..d).map(move |j| (i, j))).map(|(i, j)| entry(i, j)).collect();
     assert_close(&dense(&hessian), &expected, 1e-14, "(2/N) XᵀX");
 }
 
@@ -60,14 +64,16 @@ fn softmax_regression() {
     let hessian = Weights::new(w.clone(), [d, k]).hessian(batch, loss).unwrap();
     let mut expected = vec![0.0; (d * k) * (d * k)];
     for s in 0..n {
-        let logits: Vec<f64> =
-            (0..k).map(|c| (0..d).map(|i| x[s * d + i] * w[i * k + c]).sum::<f64>().exp()).collect();
+        let logits: Vec<f64> = (0..k)
+            .map(|c| (0..d).map(|i| x[s * d + i] * w[i * k + c]).sum::<f64>().exp())
+            .collect();
         let p: Vec<f64> = logits.iter().map(|e| e / logits.iter().sum::<f64>()).collect();
         for row in 0..d * k {
             for column in 0..d * k {
                 let (i, a, j, b) = (row / k, row % k, column / k, column % k);
                 let curvature = if a == b { p[a] } else { 0.0 } - p[a] * p[b];
-                expected[row * d * k + column] += x[s * d + i] * x[s * d + j] * curvature / n as f64;
+                expected[row * d * k + column] +=
+                    x[s * d + i] * x[s * d + j] * curvature / n as f64;
             }
         }
     }
@@ -98,7 +104,8 @@ fn orthogonal_model_has_gap_h_times_one_over_b_minus_one_over_n() {
     assert!((full.value - h / n as f64).abs() < 1e-12);
     for b in [1, 2, 5, 24] {
         for sampling in [Sampling::WithoutReplacement, Sampling::Epoch] {
-            let config = MiniBatchSharpnessConfig::new(b).with_sampling(sampling).with_num_batches(6);
+            let config =
+                MiniBatchSharpnessConfig::new(b).with_sampling(sampling).with_num_batches(6);
             let measured = config.init(half_squared_error).measure(&model, &data).unwrap();
             for value in &measured.values {
                 assert!((value - h / b as f64).abs() < 1e-12, "b = {b}: {value}");
@@ -147,7 +154,8 @@ fn toy_model_of_the_paper() {
     };
     let full = FullBatchSharpnessConfig::new().init(loss).measure(&model, &data).unwrap();
     assert!((full.value - 2.125).abs() < 1e-12);
-    let config = MiniBatchSharpnessConfig::new(1).with_sampling(Sampling::Epoch).with_num_batches(2);
+    let config =
+        MiniBatchSharpnessConfig::new(1).with_sampling(Sampling::Epoch).with_num_batches(2);
     let config = config.with_rel_tol(1e-9).with_draws(Draws::Fixed);
     let single = config.init(loss).measure(&model, &data).unwrap();
     assert!((single.estimate.mean - 3.125).abs() < 1e-12);

@@ -1,7 +1,12 @@
 //! One test binary: it links once.
 
+mod cache;
 mod closed_forms;
 mod common;
+mod errors;
+mod estimators;
+mod params;
 mod references;
 mod rules;
 mod solvers;
+mod stages;

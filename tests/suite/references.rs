@@ -162,8 +162,14 @@ fn hessian(name: &str, dtype: DType, device: &Device) -> (Reference, HessianOper
     assert_eq!(operator.dim(), reference.n_params);
     let order = if name == "m5" {
         let sizes: Vec<usize> = reference.params.iter().map(|p| p.shape.iter().product()).collect();
-        let starts: Vec<usize> =
-            sizes.iter().scan(0, |sum, n| { let start = *sum; *sum += n; Some(start) }).collect();
+        let starts: Vec<usize> = sizes
+            .iter()
+            .scan(0, |sum, n| {
+                let start = *sum;
+                *sum += n;
+                Some(start)
+            })
+            .collect();
         [0, 1, 4, 5, 2, 3].iter().flat_map(|&p| starts[p]..starts[p] + sizes[p]).collect()
     } else {
         (0..reference.n_params).collect()

@@ -106,7 +106,9 @@ impl Row {
             let fine = (a - b).abs() <= bound;
             fine.then_some(()).ok_or_else(|| format!("{}: {what}: {a} is not {b}", self.name))
         };
-        let hessian = point.hessian(weights(&device), self.loss()).map_err(|e| format!("{}: {e}", self.name))?;
+        let hessian = point
+            .hessian(weights(&device), self.loss())
+            .map_err(|e| format!("{}: {e}", self.name))?;
         // 1: sums of twelve terms in another order.
         near("value", hessian.loss(), value, self.rounding)?;
         // 2 and 3: the same formulas in another order.
@@ -177,7 +179,9 @@ fn base_rows() -> Vec<Row> {
         row("swap_dims", ANY, |x| f(m(x.clone()).swap_dims(0, 1)) * x),
         row("permute", ANY, |x| f(x.clone().reshape([2, 3, 2]).permute([2, 0, 1])) * x),
         row("flip", ANY, |x| f(m(x.clone()).flip([1])) * x),
-        row("expand", ANY, |x| f(x.clone().reshape([12, 1]).expand([12, 3])) * f(x.reshape([1, 12]).expand([3, 12]))),
+        row("expand", ANY, |x| {
+            f(x.clone().reshape([12, 1]).expand([12, 3])) * f(x.reshape([1, 12]).expand([3, 12]))
+        }),
         row("unfold", ANY, |x| f(x.clone().unfold::<2, _>(0, 4, 2))),
         row("repeat_dim", ANY, |x| f(m(x).repeat_dim(1, 2)).powi_scalar(2)),
         row("cat of data and parameters", ANY, |x| {
@@ -233,7 +237,9 @@ fn base_rows() -> Vec<Row> {
             x.powi_scalar(2).mask_fill(mask, 3.0)
         }),
         row("equal", ANY, |x| of_mask(&x, x.clone().equal(x.clone())) * x.powi_scalar(2)),
-        row("not_equal", ANY, |x| of_mask(&x, x.clone().not_equal(x.clone().flip([0]))) * x.powi_scalar(2)),
+        row("not_equal", ANY, |x| {
+            of_mask(&x, x.clone().not_equal(x.clone().flip([0]))) * x.powi_scalar(2)
+        }),
         row("equal_scalar", ANY, |x| of_mask(&x, x.clone().equal_scalar(0.5)) + x),
         row("not_equal_scalar", ANY, |x| of_mask(&x, x.clone().not_equal_scalar(0.5)) * x),
         row("any", ANY, |x| of_mask(&x, x.clone().any()) * x),
@@ -246,20 +252,28 @@ fn base_rows() -> Vec<Row> {
 fn arithmetic_rows() -> Vec<Row> {
     vec![
         row("add", ANY, |x| x.clone().powi_scalar(2) + x),
-        row("add, broadcast left", ANY, |x| f(x.clone().narrow(0, 0, 4).unsqueeze::<2>() + m(x).powi_scalar(2))),
-        row("add, broadcast right", ANY, |x| f(m(x.clone()).powi_scalar(2) + x.narrow(0, 4, 4).unsqueeze())),
+        row("add, broadcast left", ANY, |x| {
+            f(x.clone().narrow(0, 0, 4).unsqueeze::<2>() + m(x).powi_scalar(2))
+        }),
+        row("add, broadcast right", ANY, |x| {
+            f(m(x.clone()).powi_scalar(2) + x.narrow(0, 4, 4).unsqueeze())
+        }),
         row("add data, broadcast", ANY, |x| {
             let ones = m(x.ones_like());
             f(x.narrow(0, 0, 4).unsqueeze::<2>() + ones)
         }),
         row("add_scalar", ANY, |x| x.add_scalar(0.3).powi_scalar(2)),
         row("sub", ANY, |x| x.clone().powi_scalar(2) - x),
-        row("sub, broadcast left", ANY, |x| f(x.clone().narrow(0, 0, 4).unsqueeze::<2>() - m(x).powi_scalar(2))),
+        row("sub, broadcast left", ANY, |x| {
+            f(x.clone().narrow(0, 0, 4).unsqueeze::<2>() - m(x).powi_scalar(2))
+        }),
         row("sub from data", ANY, |x| x.ones_like() - x.powi_scalar(2)),
         row("sub_scalar", ANY, |x| x.sub_scalar(0.3).powi_scalar(2)),
         row("mul", ANY, |x| x.clone().flip([0]) * x),
         row("mul by itself", ANY, |x| x.clone() * x),
-        row("mul, broadcast both", ANY, |x| f(x.clone().narrow(0, 0, 4).unsqueeze::<2>() * x.narrow(0, 4, 3).unsqueeze_dim(1))),
+        row("mul, broadcast both", ANY, |x| {
+            f(x.clone().narrow(0, 0, 4).unsqueeze::<2>() * x.narrow(0, 4, 3).unsqueeze_dim(1))
+        }),
         row("mul_scalar", ANY, |x| x.mul_scalar(-1.3).powi_scalar(2)),
         row("div", POSITIVE, |x| x.clone().flip([0]) / x),
         row("div, broadcast", POSITIVE, |x| f(m(x.clone()) / x.narrow(0, 0, 4).unsqueeze())),
@@ -285,7 +299,9 @@ fn arithmetic_rows() -> Vec<Row> {
         row("prod of products", POSITIVE, |x| m(x).prod_dim(1).prod()),
         row("cumprod", POSITIVE, |x| f(m(x).cumprod(1)) * 0.5),
         row("pad with a constant", ANY, |x| f(m(x).pad((1, 0, 0, 2), 0.7)).powi_scalar(2)),
-        row("pad by reflection", ANY, |x| f(m(x).pad((1, 1, 1, 0), PadMode::Reflect)).powi_scalar(2)),
+        row("pad by reflection", ANY, |x| {
+            f(m(x).pad((1, 1, 1, 0), PadMode::Reflect)).powi_scalar(2)
+        }),
         row("pad by the edge", ANY, |x| f(m(x).pad((1, 1, 0, 1), PadMode::Edge)).powi_scalar(2)),
         row("full", ANY, |x| x.clone() * x.full_like(1.5)),
     ]
@@ -295,7 +311,9 @@ fn selection_rows() -> Vec<Row> {
     vec![
         row("greater", ANY, |x| of_mask(&x, x.clone().greater(x.clone().flip([0]))) * x),
         row("greater_scalar", ANY, |x| of_mask(&x, x.clone().greater_scalar(0.1)) * x),
-        row("greater_equal", ANY, |x| of_mask(&x, x.clone().greater_equal(x.clone().flip([0]))) * x),
+        row("greater_equal", ANY, |x| {
+            of_mask(&x, x.clone().greater_equal(x.clone().flip([0]))) * x
+        }),
         row("greater_equal_scalar", ANY, |x| of_mask(&x, x.clone().greater_equal_scalar(0.1)) * x),
         row("lower", ANY, |x| of_mask(&x, x.clone().lower(x.clone().flip([0]))) * x),
         row("lower_scalar", ANY, |x| of_mask(&x, x.clone().lower_scalar(0.1)) * x),
@@ -385,7 +403,9 @@ fn activation_rows() -> Vec<Row> {
         row("gelu", ANY, |x| activation::gelu(x * 2.0)),
         row("gelu_approximate", ANY, |x| activation::gelu_approximate(x * 2.0)),
         row("sigmoid", ANY, |x| activation::sigmoid(x * 2.0)),
-        row_through_f32("hard_sigmoid", |x| activation::hard_sigmoid(x.clone() * 2.0, 0.2, 0.5) * x),
+        row_through_f32("hard_sigmoid", |x| {
+            activation::hard_sigmoid(x.clone() * 2.0, 0.2, 0.5) * x
+        }),
         row("log_sigmoid", ANY, |x| activation::log_sigmoid(x * 2.0)),
         row("softmax", ANY, |x| f(activation::softmax(m(x) * 2.0, 1)) * 3.0),
         row("softmin", ANY, |x| f(activation::softmin(m(x) * 2.0, 0)) * 3.0),
@@ -486,12 +506,23 @@ const WITHOUT_TANGENT: &[(&str, &str)] = &[
 
 #[test]
 fn every_supported_operation_has_a_row() {
-    let rows = [base_rows(), arithmetic_rows(), selection_rows(), float_rows(), activation_rows(), module_rows()];
+    let rows = [
+        base_rows(),
+        arithmetic_rows(),
+        selection_rows(),
+        float_rows(),
+        activation_rows(),
+        module_rows(),
+    ];
     let mut seen: BTreeSet<String> = rows.iter().flatten().flat_map(Row::covers).collect();
     for (name, why) in WITHOUT_TANGENT {
-        assert!(seen.insert(name.to_string()), "{name} has a row now; it was left out because {why}");
+        assert!(
+            seen.insert(name.to_string()),
+            "{name} has a row now; it was left out because {why}"
+        );
     }
     let supported = op_support().into_iter().filter(|op| op.reason.is_none());
-    let missing: Vec<_> = supported.map(|op| op.full_name()).filter(|n| !seen.contains(n)).collect();
+    let missing: Vec<_> =
+        supported.map(|op| op.full_name()).filter(|n| !seen.contains(n)).collect();
     assert!(missing.is_empty(), "no row differentiates {missing:?}");
 }

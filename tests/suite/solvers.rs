@@ -34,11 +34,20 @@ fn spectra() -> Vec<(&'static str, Vec<f64>)> {
     vec![
         ("spread", (0..30).map(|i| f64::from(i) - 7.3).collect()),
         ("decaying", (0..40).map(|i| 10.0 * 0.7f64.powi(i)).collect()),
-        ("clustered", [vec![5.0, 4.999, 4.99], (0..20).map(|i| 0.1 * f64::from(i)).collect()].concat()),
+        (
+            "clustered",
+            [vec![5.0, 4.999, 4.99], (0..20).map(|i| 0.1 * f64::from(i)).collect()].concat(),
+        ),
         ("repeated", [vec![3.0, 3.0, 3.0], vec![1.0; 15]].concat()),
-        ("negative end wins", [vec![-20.0, 6.0, 5.0], (0..20).map(|i| 0.2 * f64::from(i)).collect()].concat()),
+        (
+            "negative end wins",
+            [vec![-20.0, 6.0, 5.0], (0..20).map(|i| 0.2 * f64::from(i)).collect()].concat(),
+        ),
         ("all negative", (1..20).map(|i| -f64::from(i)).collect()),
-        ("two-sided", [vec![-8.0, 8.1], (0..20).map(|i| 0.3 * f64::from(i) - 3.0).collect()].concat()),
+        (
+            "two-sided",
+            [vec![-8.0, 8.1], (0..20).map(|i| 0.3 * f64::from(i) - 3.0).collect()].concat(),
+        ),
         ("rank one", [vec![2.0], vec![0.0; 12]].concat()),
         ("negative rank one", [vec![-2.0], vec![0.0; 12]].concat()),
         ("zero", vec![0.0; 9]),
@@ -59,7 +68,8 @@ fn expected(spectrum: &[f64], which: Which) -> f64 {
 }
 
 fn solvers(which: Which, k: usize, rel_tol: f64) -> Vec<(&'static str, Box<dyn EigenSolver>)> {
-    let lanczos = LanczosConfig::new().with_which(which).with_num_eigenvalues(k).with_rel_tol(rel_tol);
+    let lanczos =
+        LanczosConfig::new().with_which(which).with_num_eigenvalues(k).with_rel_tol(rel_tol);
     let power = PowerIterationConfig::new()
         .with_which(which)
         .with_num_eigenvalues(k)
@@ -88,7 +98,10 @@ fn check_pairs(result: &EigenResult, operator: &DenseOperator, what: &str) {
         let product = operator.apply(&pair.vector).unwrap();
         let rest = product.axpy(-pair.value, &pair.vector).unwrap().norm().unwrap();
         let scale = 1e-13 * (1e-300 + product.norm().unwrap());
-        assert!((rest - pair.residual_norm).abs() <= 1e-3 * rest + 10.0 * scale, "{what}: residual");
+        assert!(
+            (rest - pair.residual_norm).abs() <= 1e-3 * rest + 10.0 * scale,
+            "{what}: residual"
+        );
         assert!((pair.vector.norm().unwrap() - 1.0).abs() < 1e-12, "{what}: norm");
     }
 }
@@ -113,7 +126,11 @@ fn every_solver_finds_both_ends_of_every_spectrum() {
                 assert_eq!(result.n_applies, operator.n_applies(), "{what}: applies");
                 // Some eigenvalue is within the residual; clusters may be told apart no better.
                 let bound = rel_tol * wanted.abs() + 1e-12 * norm + found.residual_norm;
-                assert!((found.value - wanted).abs() <= bound, "{what}: {} is not {wanted}", found.value);
+                assert!(
+                    (found.value - wanted).abs() <= bound,
+                    "{what}: {} is not {wanted}",
+                    found.value
+                );
                 check_pairs(&result, &operator, &what);
             }
         }
@@ -138,7 +155,8 @@ fn power_iteration_reports_its_shift() {
 
 #[test]
 fn blocks_find_the_top_k_in_order() {
-    let spectrum = [vec![9.0, 7.0, 4.0, -12.0], (0..20).map(|i| 0.1 * f64::from(i)).collect()].concat();
+    let spectrum =
+        [vec![9.0, 7.0, 4.0, -12.0], (0..20).map(|i| 0.1 * f64::from(i)).collect()].concat();
     let cases = [
         (Which::LargestAlgebraic, [9.0, 7.0, 4.0]),
         (Which::SmallestAlgebraic, [-12.0, 0.0, 0.1]),
@@ -150,11 +168,18 @@ fn blocks_find_the_top_k_in_order() {
             let result = method.solve(&operator, None).unwrap();
             assert!(result.converged(), "{solver} {which:?}");
             for (pair, wanted) in result.pairs.iter().zip(wanted) {
-                assert!((pair.value - wanted).abs() < 1e-4, "{solver} {which:?}: {} {wanted}", pair.value);
+                assert!(
+                    (pair.value - wanted).abs() < 1e-4,
+                    "{solver} {which:?}: {} {wanted}",
+                    pair.value
+                );
             }
             for (i, a) in result.pairs.iter().enumerate() {
                 for b in &result.pairs[..i] {
-                    assert!(a.vector.dot(&b.vector).unwrap().abs() < 1e-5, "{solver}: orthogonality");
+                    assert!(
+                        a.vector.dot(&b.vector).unwrap().abs() < 1e-5,
+                        "{solver}: orthogonality"
+                    );
                 }
             }
         }

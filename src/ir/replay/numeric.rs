@@ -225,7 +225,8 @@ pub(super) fn run_float<B: Backend>(r: &mut Replay<B>, op: &Op) {
         }
         Op::SortWithIndices(d) => {
             let x = r.float(&d.input);
-            let (y, i) = B::float_sort_with_indices(x, d.dim, d.descending, d.out_indices.dtype.into());
+            let (y, i) =
+                B::float_sort_with_indices(x, d.dim, d.descending, d.out_indices.dtype.into());
             r.set_float(&d.out, y);
             r.set_int(&d.out_indices, i);
         }

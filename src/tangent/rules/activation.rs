@@ -42,10 +42,7 @@ fn leaky_relu(cx: &mut RuleCx<'_>) -> Tangent {
     let (dx, x, c) = (cx.dx(0)?, cx.x(0), cx.scalar(0));
     let (below, above) = (cx.emit.lower_elem(&x, 0.0), cx.emit.greater_equal_elem(&x, 0.0));
     let scaled = cx.emit.mul_scalar(&dx, c);
-    let (positive, negative) = (
-        cx.emit.mask_zero(&dx, &below),
-        cx.emit.mask_zero(&scaled, &above),
-    );
+    let (positive, negative) = (cx.emit.mask_zero(&dx, &below), cx.emit.mask_zero(&scaled, &above));
     Some(cx.emit.add(&positive, &negative))
 }
 

@@ -78,13 +78,7 @@ fn linear(cx: &mut RuleCx<'_>) -> Tangent {
     let (x, w) = (cx.x(0), cx.x(1));
     let mut bias = db;
     let mut sum: Tangent = None;
-    for (x, w) in [
-        cx.dx(0).map(|dx| (dx, w)),
-        cx.dx(1).map(|dw| (x, dw)),
-    ]
-    .into_iter()
-    .flatten()
-    {
+    for (x, w) in [cx.dx(0).map(|dx| (dx, w)), cx.dx(1).map(|dw| (x, dw))].into_iter().flatten() {
         let term = cx.emit.linear(&x, &w, bias.take());
         sum = cx.plus(sum, Some(term));
     }

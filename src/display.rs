@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 
 use burn_ir::{TensorId, TensorIr};
 
-use super::{TensorGraph, scalars};
+use crate::ir::{TensorGraph, scalars};
 use crate::tangent::op_name;
 
 /// Writes `graph` as text; `names` gives the inputs' names.

@@ -1,0 +1,14 @@
+//! What the examples share: data sets, devices, pictures, and errors that say what to do.
+
+#![allow(dead_code)] // not every example uses everything
+
+pub mod cifar10;
+pub mod dataset;
+pub mod device;
+pub mod digits;
+pub mod error;
+pub mod figure;
+pub mod raster;
+
+pub use dataset::Dataset;
+pub use error::ExampleError;

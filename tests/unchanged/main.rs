@@ -1,0 +1,167 @@
+//! Measuring changes nothing: not the model, not its running statistics, not the random stream
+//! that dropout draws from.
+//!
+//! A test binary of its own with one test at a time: the device's random stream is global.
+
+use std::sync::Mutex;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
+use burn::optim::{GradientsParams, SgdConfig, momentum::MomentumConfig};
+use burn::tensor::{Bool, Device, Int, Tensor, activation};
+use burn_sharpness::Error;
+use burn_sharpness::prelude::*;
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+#[derive(Module, Debug)]
+struct Net {
+    hidden: Linear,
+    norm: BatchNorm,
+    dropout: Dropout,
+    head: Linear,
+    frozen: Linear,
+}
+
+impl Net {
+    fn new(device: &Device) -> Self {
+        Self {
+            hidden: LinearConfig::new(6, 16).init(device),
+            norm: BatchNormConfig::new(16).init(device),
+            dropout: DropoutConfig::new(0.3).init(),
+            head: LinearConfig::new(16, 3).init(device),
+            frozen: LinearConfig::new(3, 3).init(device).no_grad(),
+        }
+    }
+
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let hidden = self.dropout.forward(activation::relu(self.hidden.forward(x)));
+        self.frozen.forward(self.head.forward(hidden))
+    }
+}
+
+type Pair = (Tensor<2>, Tensor<2>);
+
+fn loss(model: &Net, (x, y): Pair) -> Tensor<1> {
+    (model.forward(x) - y).powi_scalar(2).sum_dim(1).mean()
+}
+
+fn data(n: usize, device: &Device) -> Pair {
+    let values = |k: usize| -> Vec<f32> { (0..n * k).map(|i| (1.7 * i as f32).sin()).collect() };
+    let tensor = |k: usize| Tensor::<1>::from_floats(values(k).as_slice(), device).reshape([n, k]);
+    (tensor(6), tensor(3))
+}
+
+/// Every tensor of the model as bytes, with the flags that training looks at.
+fn snapshot(model: &Net) -> Vec<(String, bool, Vec<u8>)> {
+    #[derive(Default)]
+    struct Read(Vec<(String, bool, Vec<u8>)>);
+    impl ModuleVisitor for Read {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let tensor = param.base();
+            let place = format!("{:?} {:?} {:?}", param.id, tensor.dims(), tensor.device());
+            self.0.push((place, param.is_require_grad(), tensor.into_data().bytes().to_vec()));
+        }
+        fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+            self.0.push((
+                format!("{:?}", param.id),
+                false,
+                param.base().into_data().bytes().to_vec(),
+            ));
+        }
+        fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
+            self.0.push((
+                format!("{:?}", param.id),
+                false,
+                param.base().into_data().bytes().to_vec(),
+            ));
+        }
+    }
+    let mut read = Read::default();
+    model.visit(&mut read);
+    read.0
+}
+
+#[test]
+fn a_measured_model_is_bit_identical() {
+    let _alone = ONE_AT_A_TIME.lock();
+    for device in [Device::flex(), Device::flex().autodiff()] {
+        let model = Net::new(&device);
+        let data = data(20, &device);
+        // Running statistics away from their initial values. burn applies such updates when they
+        // are next asked for, which `valid` does.
+        model.norm.forward::<2>(model.hidden.forward(data.0.clone()));
+        let _ = model.valid();
+        let before = snapshot(&model);
+        let display = format!("{model}");
+
+        let top = model.sharpness(data.clone(), loss).unwrap();
+        model.hvp(data.clone(), loss, &top.vector).unwrap();
+        model.directional_sharpness(data.clone(), loss).unwrap();
+        let mut mini = MiniBatchSharpnessConfig::new(4).init(loss);
+        mini.measure(&model, &data).unwrap();
+        mini.measure_live(&model, data.clone()).unwrap();
+        BatchSharpnessConfig::new(4).init(loss).measure(&model, &data).unwrap();
+        FullBatchSharpnessConfig::new()
+            .with_chunk_size(7)
+            .init(loss)
+            .measure(&model, &data)
+            .unwrap();
+        // Failures leave it alone too: this one runs the normalization, then panics.
+        let normalizes = |m: &Net, (x, _): Pair| m.norm.forward::<2>(m.hidden.forward(x)).mean();
+        let error = model.hessian(data.clone(), normalizes).unwrap_err();
+        assert!(matches!(error, Error::UnsupportedOps(_)), "{error:?}");
+        let panics = |m: &Net, (x, _): Pair| {
+            m.norm.forward::<2>(m.hidden.forward(x));
+            panic!("after a forward pass")
+        };
+        model.hessian(data.clone(), panics).unwrap_err();
+
+        assert!(snapshot(&model) == before, "a tensor of the model has changed");
+        assert_eq!(format!("{model}"), display);
+        assert_eq!(model.hidden.weight.val().device().is_autodiff(), device.is_autodiff());
+    }
+}
+
+/// Ten epochs of SGD with momentum and dropout; the losses and the final model.
+fn train(measure: bool) -> (Vec<u32>, Vec<Vec<u8>>) {
+    let device = Device::flex().autodiff();
+    device.seed(11);
+    // burn draws a parameter's initial value at its first use, which a measurement could be: read
+    // them here, so that both runs draw them before the first dropout mask.
+    let mut model = Net::new(&device);
+    snapshot(&model);
+    let momentum = MomentumConfig::new().with_momentum(0.9);
+    let mut optimizer = SgdConfig::new().with_momentum(Some(momentum)).init();
+    let set = data(20, &device);
+    let mut mini = MiniBatchSharpnessConfig::new(4).with_num_batches(3).init(loss);
+    let mut along = BatchSharpnessConfig::new(4).with_num_batches(3).init(loss);
+    let mut full = FullBatchSharpnessConfig::new().init(loss);
+    let mut losses = Vec::new();
+    for step in 0..50 {
+        let range = step % 5 * 4..step % 5 * 4 + 4;
+        let batch = (set.0.clone().slice([range.clone()]), set.1.clone().slice([range]));
+        if measure {
+            mini.measure(&model, &set).unwrap();
+            mini.measure_live(&model, batch.clone()).unwrap();
+            along.measure(&model, &set).unwrap();
+            full.measure(&model, &set).unwrap();
+        }
+        let value = loss(&model, batch);
+        losses.push(value.clone().into_scalar::<f32>().to_bits());
+        let gradients = GradientsParams::from_grads(value.backward(), &model);
+        model = optimizer.step(0.05, model, gradients);
+    }
+    // Ids differ between runs, values must not.
+    (losses, snapshot(&model).into_iter().map(|(_, _, bytes)| bytes).collect())
+}
+
+#[test]
+fn training_with_measurements_is_training_without() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let (losses, weights) = train(false);
+    let (measured_losses, measured_weights) = train(true);
+    assert_eq!(losses, measured_losses);
+    assert!(weights == measured_weights, "the final weights differ");
+    assert_ne!(losses[0], losses[45], "the run must move");
+}
