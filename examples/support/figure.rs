@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Once;
 
+use plotters::chart::MeshStyle;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -134,7 +135,8 @@ impl Figure {
             .axis_desc_style(pen.text(15.0, DARK))
             .draw()?;
 
-        let (above, within): (Vec<_>, Vec<_>) = self.dots.iter().partition(|(_, y)| *y > top);
+        let (above, within): (Vec<_>, Vec<_>) =
+            self.dots.iter().copied().partition(|(_, y)| *y > top);
         chart.draw_series(within.iter().map(|point| pen.dot(*point)))?;
         chart.draw_series(above.iter().map(|(x, _)| {
             TriangleMarker::new((*x, top * 0.992), pen.px(3.5), ORANGE.mix(0.8).filled())
@@ -161,7 +163,7 @@ impl Figure {
     fn note_clipped<B: DrawingBackend>(
         &self,
         chart: &mut ChartContext<'_, B, Plane>,
-        above: &[&(f64, f64)],
+        above: &[(f64, f64)],
         pen: Pen,
     ) -> Drawn<B> {
         let largest = above.iter().map(|(_, y)| *y).fold(0.0, f64::max);
@@ -263,6 +265,21 @@ impl Pen {
         Circle::new(place, self.px(1.5), ORANGE.mix(0.45).filled())
     }
 
+    /// Grid, axes and text of a panel.
+    fn mesh<'m, 'a, 'b, X: Ranged, Y: Ranged, B: DrawingBackend>(
+        self,
+        mesh: &'m mut MeshStyle<'a, 'b, X, Y, B>,
+    ) -> &'m mut MeshStyle<'a, 'b, X, Y, B> {
+        mesh.light_line_style(TRANSPARENT)
+            .bold_line_style(pen_grid(self))
+            .axis_style(self.line(GRAY, 1.0))
+            .label_style(self.text(13.0, DARK))
+            .axis_desc_style(self.text(15.0, DARK))
+            .x_labels(9)
+            .y_labels(8)
+            .set_all_tick_mark_size(self.px(4.0))
+    }
+
     /// A panel with the margins that make both panels line up.
     fn chart<'a, 'b, B: DrawingBackend>(self, area: &'a Area<B>) -> ChartBuilder<'a, 'b, B> {
         let mut builder = ChartBuilder::on(area);
@@ -274,6 +291,10 @@ impl Pen {
             .right_y_label_area_size(self.px(62.0));
         builder
     }
+}
+
+fn pen_grid(pen: Pen) -> ShapeStyle {
+    GRAY.mix(0.2).stroke_width(pen.px(1.0) as u32)
 }
 
 /// Dashes along `points`.

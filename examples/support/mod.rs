@@ -11,4 +11,3 @@ pub mod figure;
 pub mod raster;
 
 pub use dataset::Dataset;
-pub use error::ExampleError;

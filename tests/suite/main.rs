@@ -5,6 +5,7 @@ mod closed_forms;
 mod common;
 mod errors;
 mod estimators;
+mod op_support;
 mod params;
 mod references;
 mod rules;

@@ -22,9 +22,76 @@ fn forward() -> LossGraph {
 }
 
 #[test]
-fn show() {
-    println!("{}", forward());
-    println!("{}", forward().differentiate().unwrap());
-    println!("{}", forward().differentiate().unwrap().push_forward().unwrap());
-    println!("{}", forward().differentiate().unwrap().push_forward().unwrap().linearize());
+fn capture_records_the_loss() {
+    let expected = "\
+LossGraph: 7 operations
+  in  %0: F32[3, 2] = parameter 0
+  in  %1: F32[2] = parameter 1
+  in  %2: F32[4, 3] = batch 0
+  in  %3: F32[4, 2] = batch 1
+  %4: F32[4, 2] = float.Matmul(%2, %0)
+  %5: F32[1, 2] = base.Reshape(%1)
+  %6: F32[4, 2] = numeric.Add(%4, %5)
+  %7: F32[4, 2] = numeric.Sub(%6, %3)
+  %8: F32[4, 2] = numeric.Mul(%7, %7)
+  %9: F32[1] = numeric.Mean(%8)
+  %10: F32[1] = base.Reshape(%9)
+  out %10 = loss
+";
+    assert_eq!(forward().to_string(), expected);
+}
+
+/// Lines of `text` that contain `needle`.
+fn count(text: &str, needle: &str) -> usize {
+    text.lines().filter(|line| line.contains(needle)).count()
+}
+
+#[test]
+fn differentiate_adds_burns_reverse_pass() {
+    let text = forward().differentiate().unwrap().to_string();
+    let forward = forward().to_string();
+    let body = forward.lines().skip(1).filter(|line| !line.contains("out"));
+    assert!(body.into_iter().all(|line| text.contains(line)), "{text}");
+    // y = x W once, dL/dW = xᵀ δ once; no product for the data, which needs no gradient.
+    assert_eq!(count(&text, "Matmul"), 2, "{text}");
+    assert_eq!((count(&text, "out %10 = loss"), count(&text, "= gradient")), (1, 2), "{text}");
+}
+
+#[test]
+fn push_forward_follows_the_parameters_only() {
+    let text = forward().differentiate().unwrap().push_forward().unwrap().to_string();
+    assert_eq!(count(&text, "= tangent of parameter"), 2, "{text}");
+    assert_eq!(count(&text, "= tangent of gradient"), 2, "{text}");
+    // One tangent for each product: the data's tangent is a symbolic zero.
+    assert_eq!(count(&text, "Matmul"), 4, "{text}");
+}
+
+#[test]
+fn linearize_leaves_the_tangent_part_without_primal_work() {
+    let text = forward().differentiate().unwrap().push_forward().unwrap().linearize().to_string();
+    let (primal, tangent) = text.split_once("tangent part").unwrap();
+    assert_eq!(count(primal, "Matmul"), 2, "{primal}");
+    assert_eq!(count(primal, "= residual"), count(tangent, "= residual"));
+    // δ̇ = 2/n (x V + v), then xᵀ δ̇ and its sum: the loss itself is not evaluated.
+    let expected = [
+        "= float.Matmul(%0, %3)",
+        "= base.Reshape(%4)",
+        "= numeric.Add(%5, %6)",
+        "= numeric.Mul(%1, %7)",
+        "= numeric.Mul(%1, %7)",
+        "= numeric.Add(%9, %8)",
+        "= numeric.SumDim(%10)",
+        "= base.Reshape(%11)",
+        "= float.Matmul(%2, %10)",
+    ];
+    let operations: Vec<_> = tangent.lines().filter(|line| line.contains('(')).collect();
+    assert_eq!(operations.len(), expected.len(), "{tangent}");
+    assert!(operations.iter().zip(expected).all(|(line, end)| line.ends_with(end)), "{tangent}");
+}
+
+#[test]
+fn equal_losses_have_equal_texts() {
+    assert_eq!(forward().to_string(), forward().to_string());
+    let compiled = forward().differentiate().unwrap().push_forward().unwrap().linearize().compile();
+    assert_eq!(compiled.n_ops(), (20, 9));
 }

@@ -1,0 +1,122 @@
+//! The training loop: plain SGD, with measurements in between.
+
+use std::time::{Duration, Instant};
+
+use burn::optim::{GradientsParams, SgdConfig};
+use burn::tensor::{Device, Int, Tensor};
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::seq::SliceRandom;
+
+use crate::history::History;
+use crate::model::{Batch, Mlp};
+use crate::monitors::Monitors;
+use crate::options::Settings;
+use crate::progress::Progress;
+use crate::support::error::{ExampleError, Result};
+
+/// What a run cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cost {
+    pub n_hvps: usize,
+    pub measuring: Duration,
+    pub total: Duration,
+}
+
+/// Independent seeds for what is random, all from the one that the user gives.
+#[derive(Clone, Copy)]
+enum Stream {
+    Weights,
+    Order,
+    Measurements,
+}
+
+impl Stream {
+    fn seed(self, seed: u64) -> u64 {
+        seed.wrapping_mul(1000).wrapping_add(self as u64 * 10)
+    }
+}
+
+/// A network with its initial weights.
+pub fn initial_model(settings: &Settings, ends: [usize; 2], device: &Device) -> Mlp {
+    let widths = [&ends[..1], &settings.hidden.0, &ends[1..]].concat();
+    Mlp::new(&widths, settings.init_scale, Stream::Weights.seed(settings.seed), device)
+}
+
+/// Trains `model` on `data`; all measurements go to `history`, also those before an error.
+pub fn train(
+    settings: &Settings,
+    mut model: Mlp,
+    data: &Batch,
+    history: &mut History,
+    cost: &mut Cost,
+) -> Result<()> {
+    let began = Instant::now();
+    let loss = |model: &Mlp, batch: Batch| settings.loss.of(model, batch);
+    let mut monitors = Monitors::new(settings, Stream::Measurements.seed(settings.seed), loss);
+    let mut order = Order::new(settings, Stream::Order.seed(settings.seed));
+    let mut optimizer = SgdConfig::new().init();
+    let mut progress = Progress::new(settings);
+    for step in 0..=settings.steps {
+        let failed = |source| ExampleError::Measurement { step, source };
+        if monitors.is_due(step) || step == settings.steps {
+            let (measurement, batches) = monitors.measure(step, &model, data).map_err(failed)?;
+            history.add(measurement, batches)?;
+            progress.measured(history);
+        }
+        if step < settings.steps {
+            let batch = select(data, order.next_batch());
+            if step.is_multiple_of(settings.live_every) {
+                let live = monitors.measure_live(step, &model, batch.clone()).map_err(failed)?;
+                history.add_live(live)?;
+            }
+            let loss = loss(&model, batch);
+            let value = loss.clone().into_scalar::<f64>();
+            if !value.is_finite() {
+                return Err(ExampleError::Diverged { step, loss: value, lr: settings.lr });
+            }
+            let gradients = GradientsParams::from_grads(loss.backward(), &model);
+            model = optimizer.step(settings.lr, model, gradients);
+            progress.stepped(step + 1, value);
+        }
+        *cost = Cost {
+            n_hvps: monitors.n_hvps,
+            measuring: monitors.elapsed,
+            total: began.elapsed(),
+        };
+    }
+    progress.finish();
+    Ok(())
+}
+
+/// Consecutive batches of shuffled epochs; a last partial batch is dropped.
+struct Order {
+    rng: Xoshiro256PlusPlus,
+    samples: Vec<usize>,
+    batch_size: usize,
+    next: usize,
+}
+
+impl Order {
+    fn new(settings: &Settings, seed: u64) -> Self {
+        let samples: Vec<usize> = (0..settings.samples).collect();
+        let (rng, next) = (Xoshiro256PlusPlus::seed_from_u64(seed), samples.len());
+        Self { rng, samples, batch_size: settings.batch_size, next }
+    }
+
+    fn next_batch(&mut self) -> &[usize] {
+        if self.next + self.batch_size > self.samples.len() {
+            self.samples.shuffle(&mut self.rng);
+            self.next = 0;
+        }
+        let start = self.next;
+        self.next += self.batch_size;
+        &self.samples[start..self.next]
+    }
+}
+
+fn select((features, one_hot): &Batch, samples: &[usize]) -> Batch {
+    let indices: Vec<i64> = samples.iter().map(|i| *i as i64).collect();
+    let indices = Tensor::<1, Int>::from_data(indices.as_slice(), &features.device());
+    (features.clone().select(0, indices.clone()), one_hot.clone().select(0, indices))
+}
