@@ -12,14 +12,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::Module;
 use burn::tensor::{DeviceSettings, Tensor, TensorData};
+use burn_dispatch::{Dispatch, DispatchTensor};
 
-use crate::batch::Batch;
+use crate::batch::{self, Batch};
 use crate::capture::{LossGraph, Source};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ir::TensorGraph;
+use crate::ir::replay::Value;
 use crate::linearize::LinearizedGraph;
 use crate::model_state::ModelState;
+use crate::params::{ParamVector, read_scalar};
 use crate::program::Program;
+use crate::verify::verify;
 
 /// How much graph work this thread has done; see [`graph_work`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +82,13 @@ impl CompiledHessian {
     }
 }
 
+/// What the primal part of a compiled product computes.
+pub(crate) struct PrimalPass {
+    pub loss: f64,
+    pub gradient: ParamVector,
+    pub residuals: Vec<DispatchTensor>,
+}
+
 /// A loss ready to run at any parameters and any batch of one signature.
 #[derive(Clone, Debug)]
 pub(crate) struct PreparedLoss {
@@ -103,11 +114,46 @@ impl PreparedLoss {
         }
         let linearized = forward.differentiate()?.push_forward()?.linearize();
         count(|work| work.compilations += 1);
-        let compiled = Arc::new(linearized.compile());
+        let prepared = Self { compiled: Arc::new(linearized.compile()), constants };
+        let gradient = |state: &ModelState| Ok(prepared.primal(state, batch.clone())?.gradient);
+        verify(model, state, batch, loss, gradient)?;
         let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.insert(key, compiled.clone());
-        Ok(Self { compiled, constants })
+        cache.insert(key, prepared.compiled.clone());
+        Ok(prepared)
     }
+
+    /// Runs the primal part.
+    pub fn primal<B: Batch>(&self, state: &ModelState, batch: B) -> Result<PrimalPass> {
+        let (space, compiled) = (state.space(), &self.compiled);
+        let inputs = bind(&compiled.sources, state, &batch::tensors(batch), &self.constants);
+        let mut outputs = compiled.primal.run(inputs, space.device())?.into_iter();
+        let loss = outputs.next().ok_or(Error::LossIndependentOfParameters)?;
+        let parts = compiled.gradients.iter().map(|g| g.and_then(|_| outputs.next()));
+        let gradient = space.join_or_zeros(parts);
+        let loss = read_scalar(Tensor::from_dispatch(loss))?;
+        Ok(PrimalPass { loss, gradient, residuals: outputs.collect() })
+    }
+}
+
+/// One value per input of a program.
+pub(crate) fn bind(
+    sources: &[Source],
+    state: &ModelState,
+    batch: &[DispatchTensor],
+    constants: &[TensorData],
+) -> Vec<DispatchTensor> {
+    let device = state.space().device().as_dispatch();
+    let upload = |data: &TensorData| match Value::<Dispatch>::from_data(data.clone(), device) {
+        Value::Float(t) | Value::Int(t) | Value::Bool(t) => t,
+    };
+    let value = |source: &Source| match source {
+        Source::Param(i) => state.params[*i].clone(),
+        Source::State(i) => state.state[*i].clone(),
+        Source::Batch(i) => batch[*i].clone(),
+        Source::Constant(i) => upload(&constants[*i]),
+        Source::Fixed(data) => upload(data),
+    };
+    sources.iter().map(value).collect()
 }
 
 /// What a compiled product depends on.

@@ -58,6 +58,17 @@ pub enum Error {
         message: String,
     },
 
+    /// The recorded loss has another gradient than the one that burn computes.
+    #[error(
+        "the recorded loss has another gradient than burn computes (relative difference \
+         {relative_difference:.1e}): `detach` inside the loss is not seen, nor is code that acts \
+         differently under autodiff; compute such tensors outside and pass them in the batch"
+    )]
+    GradientMismatch {
+        /// ‖recorded − burn's‖ / max of both norms.
+        relative_difference: f64,
+    },
+
     /// The model has no parameter that requires a gradient.
     #[error("the model has no trainable parameter; unfreeze some, or check `is_require_grad`")]
     NoParameters,

@@ -9,10 +9,10 @@ use burn_dispatch::DispatchTensor;
 
 use crate::batch::{self, Batch};
 use crate::capture::{LossGraph, Source};
+use crate::compiled::bind;
 use crate::error::{Error, Result};
 use crate::ir::TensorGraph;
 use crate::model_state::ModelState;
-use crate::operator::{bind, join_present};
 use crate::params::{ParamVector, read_scalar};
 use crate::program::Program;
 use crate::tangent::push_forward;
@@ -91,7 +91,8 @@ where
     let n_products = pushed.has_product().iter().filter(|p| **p).count();
     graph.outputs = graph.outputs.split_off(graph.outputs.len() - n_products);
     let mut outputs = run(graph, values, &state, v, &pushed.uses_tangent())?.into_iter();
-    Ok(join_present(state.space(), pushed.has_product().into_iter(), &mut outputs))
+    let parts = pushed.has_product().into_iter().map(|p| if p { outputs.next() } else { None });
+    Ok(state.space().join_or_zeros(parts))
 }
 
 fn check_fits(state: &ModelState, v: &ParamVector) -> Result<()> {

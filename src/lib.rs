@@ -72,6 +72,7 @@ pub mod prelude;
 mod program;
 pub mod solver;
 mod tangent;
+mod verify;
 
 /// The stages of a Hessian-vector product, each with a text display:
 /// `LossGraph::capture(..)?.differentiate()?.push_forward()?.linearize().compile()`.

@@ -72,6 +72,11 @@ impl ModelState {
         self.space.join(self.params.clone())
     }
 
+    /// The state with other values of the trainable parameters.
+    pub(crate) fn with_params(&self, params: &ParamVector) -> Self {
+        Self { params: self.space.split(params), ..self.clone() }
+    }
+
     pub(crate) fn slot(&self, id: ParamId) -> Option<Slot> {
         self.slots.get(&id).copied()
     }

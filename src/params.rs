@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use burn::tensor::{DType, Device, Shape, Tensor, TensorData};
-use burn_dispatch::DispatchTensor;
+use burn_backend::Slice;
+use burn_backend::ops::FloatTensorOps;
+use burn_dispatch::{Dispatch, DispatchTensor};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 
@@ -127,8 +129,6 @@ impl ParamSpace {
 
     /// Joins one tensor per parameter, each of the parameter's shape, to a vector.
     pub(crate) fn join(self: &Arc<Self>, parts: Vec<DispatchTensor>) -> ParamVector {
-        use burn_backend::ops::FloatTensorOps;
-        use burn_dispatch::Dispatch;
         let parts: Vec<_> = parts
             .into_iter()
             .zip(&self.entries)
@@ -141,11 +141,21 @@ impl ParamSpace {
         self.vector(Tensor::from_dispatch(data))
     }
 
+    /// Joins one tensor per parameter; an absent one is zero.
+    pub(crate) fn join_or_zeros(
+        self: &Arc<Self>,
+        parts: impl Iterator<Item = Option<DispatchTensor>>,
+    ) -> ParamVector {
+        let zeros = |entry: &ParamEntry| {
+            let shape = entry.shape.clone().into();
+            Dispatch::float_zeros(shape, self.device.as_dispatch(), self.dtype.into())
+        };
+        let entries = self.entries.iter().zip(parts);
+        self.join(entries.map(|(entry, part)| part.unwrap_or_else(|| zeros(entry))).collect())
+    }
+
     /// One view per parameter, each of the parameter's shape.
     pub(crate) fn split(&self, vector: &ParamVector) -> Vec<DispatchTensor> {
-        use burn_backend::Slice;
-        use burn_backend::ops::FloatTensorOps;
-        use burn_dispatch::Dispatch;
         let flat = vector.data.clone().into_dispatch();
         let view = |entry: &ParamEntry| {
             let range = Slice::from(entry.offset..entry.offset + entry.len());

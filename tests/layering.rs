@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom of the crate to its top. A module may use those before it.
-const LAYERS: [&str; 17] = [
+const LAYERS: [&str; 18] = [
     "error",
     "ir",
     "program",
@@ -17,6 +17,7 @@ const LAYERS: [&str; 17] = [
     "capture",
     "gradient",
     "linearize",
+    "verify",
     "compiled",
     "operator",
     "forward",

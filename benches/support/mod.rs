@@ -82,9 +82,8 @@ impl Case {
     pub fn new(loss: Loss, batch_size: usize) -> Self {
         let device = Device::flex().autodiff();
         let inputs = floats(1, &[batch_size, WIDTHS[0]], 3.0_f32.sqrt());
-        let labels: Vec<i64> = (0..batch_size as u64)
-            .map(|i| (hash(2, i) % CLASSES as u64) as i64)
-            .collect();
+        let labels: Vec<i64> =
+            (0..batch_size as u64).map(|i| (hash(2, i) % CLASSES as u64) as i64).collect();
         let labels = Tensor::<1, Int>::from_data(labels.as_slice(), &device);
         let targets = labels.clone().one_hot::<2>(CLASSES).float();
         let batch = (Tensor::from_data(inputs, &device), labels, targets);

@@ -19,7 +19,10 @@ pub fn print(settings: &Settings, history: &History, cost: Cost) {
     let live: Vec<f64> =
         history.live.iter().filter(|l| l.step >= from).map(|l| l.lambda_max).collect();
 
-    println!("\nLevels over the last 20% of the measurements (from step {from}), 2/η = {}", number(settings.threshold()));
+    println!(
+        "\nLevels over the last 20% of the measurements (from step {from}), 2/η = {}",
+        number(settings.threshold())
+    );
     println!("{:<46} {:>20} {:>19}", "", "sharpness", "in units of 2/η");
     let table = [
         ("mini-batch sharpness  E[λmax(H_B)]", of(|m| m.minibatch_sharpness)),

@@ -79,11 +79,8 @@ pub fn train(
             model = optimizer.step(settings.lr, model, gradients);
             progress.stepped(step + 1, value);
         }
-        *cost = Cost {
-            n_hvps: monitors.n_hvps,
-            measuring: monitors.elapsed,
-            total: began.elapsed(),
-        };
+        *cost =
+            Cost { n_hvps: monitors.n_hvps, measuring: monitors.elapsed, total: began.elapsed() };
     }
     progress.finish();
     Ok(())

@@ -19,8 +19,7 @@ const N_CLASSES: usize = 10;
 pub fn load(path: &Path, n: usize) -> Result<Dataset> {
     let (n_features, n_classes) = (N_PIXELS, N_CLASSES);
     let (features, labels) = (Vec::new(), Vec::new());
-    let mut data =
-        Dataset { features, labels, n_features, n_classes, description: String::new() };
+    let mut data = Dataset { features, labels, n_features, n_classes, description: String::new() };
     for file in training_files(path)? {
         if data.len() >= n {
             break;
@@ -63,7 +62,8 @@ fn training_files(path: &Path) -> Result<Vec<PathBuf>> {
 /// length, the records that are used for their labels.
 fn read_records(file: &Path, n: usize, data: &mut Dataset) -> Result<()> {
     let path = file.to_path_buf();
-    let bytes = fs::read(file).map_err(|source| ExampleError::Read { path: path.clone(), source })?;
+    let bytes =
+        fs::read(file).map_err(|source| ExampleError::Read { path: path.clone(), source })?;
     if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
         return Err(ExampleError::TruncatedFile { path, bytes: bytes.len() });
     }
@@ -154,10 +154,7 @@ mod tests {
         let folder = Folder::new("label");
         let file = folder.write("data_batch_1.bin", &[1, 10], 0);
         let error = load(&file, 2).unwrap_err();
-        assert!(
-            matches!(error, ExampleError::BadLabel { record: 1, label: 10, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, ExampleError::BadLabel { record: 1, label: 10, .. }), "{error}");
     }
 
     #[test]

@@ -11,7 +11,21 @@ const N_CLASSES: usize = 10;
 /// all pixels of these images.
 pub fn load(n: Option<usize>) -> Result<Dataset> {
     let mut data = parse(CSV)?.take(n)?;
-    data.normalize_channels(1);
+    match std::env::var("NORM").as_deref() {
+        Ok("std") => data.normalize_channels(64),
+        Ok("center") => {
+            let n = data.len();
+            for j in 0..64 {
+                let mean = (0..n).map(|i| data.features[i * 64 + j]).sum::<f32>() / n as f32;
+                (0..n).for_each(|i| data.features[i * 64 + j] -= mean);
+            }
+            data.normalize_channels(1);
+        }
+        Ok("raw") => {
+            data.features.iter_mut().for_each(|v| *v /= 16.0);
+        }
+        _ => data.normalize_channels(1),
+    }
     data.description = format!(
         "digits (UCI, 8×8 pixels), {} samples, pixels shifted and scaled to mean 0, variance 1",
         data.len()
@@ -61,7 +75,8 @@ mod tests {
 
     #[test]
     fn malformed_lines_are_named() {
-        let line = |pixel: &str, class: &str| format!("{}{class}\n", format!("{pixel},").repeat(64));
+        let line =
+            |pixel: &str, class: &str| format!("{}{class}\n", format!("{pixel},").repeat(64));
         assert_eq!(parse(&line("16", "9")).unwrap().labels, [9]);
         let second_line = |text: String| match parse(&(line("3", "1") + &text)).unwrap_err() {
             ExampleError::BadDigit { line: 2, problem } => problem,

@@ -56,7 +56,9 @@ pub enum ExampleError {
     #[error("--{option} is {value}; it must be {expected}")]
     Option { option: &'static str, value: String, expected: &'static str },
 
-    #[error("`{part}` is no layer width; write whole numbers above 0, for example `--hidden 512,512`")]
+    #[error(
+        "`{part}` is no layer width; write whole numbers above 0, for example `--hidden 512,512`"
+    )]
     HiddenWidths { part: String },
 
     #[error("this build has no {name}: run again with `--features {name}`")]

@@ -144,7 +144,8 @@ impl Figure {
         let threshold = [(0.0, self.threshold), (steps, self.threshold)];
         chart.draw_series(dashes(&threshold, pen, pen.line(BLACK, 1.4)))?;
         for curve in &self.curves {
-            let points: Vec<_> = curve.points.iter().map(|(x, y)| (*x, y.clamp(0.0, top))).collect();
+            let points: Vec<_> =
+                curve.points.iter().map(|(x, y)| (*x, y.clamp(0.0, top))).collect();
             let style = pen.line(curve.color, curve.width);
             if curve.dashed {
                 chart.draw_series(dashes(&points, pen, style))?;
@@ -220,7 +221,8 @@ impl Figure {
 
     /// The right end of the horizontal axis.
     fn steps(&self) -> f64 {
-        let all = self.loss.iter().chain(&self.dots).chain(self.curves.iter().flat_map(|c| &c.points));
+        let all =
+            self.loss.iter().chain(&self.dots).chain(self.curves.iter().flat_map(|c| &c.points));
         all.map(|p| p.0).fold(1.0, f64::max)
     }
 
@@ -236,7 +238,8 @@ impl Figure {
     }
 }
 
-type Plane = Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>;
+type Plane =
+    Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>;
 
 /// Sizes in units of length, made pixels.
 #[derive(Clone, Copy)]
@@ -298,13 +301,21 @@ fn pen_grid(pen: Pen) -> ShapeStyle {
 }
 
 /// Dashes along `points`.
-fn dashes(points: &[(f64, f64)], pen: Pen, style: ShapeStyle) -> DashedLineSeries<std::vec::IntoIter<(f64, f64)>, i32> {
+fn dashes(
+    points: &[(f64, f64)],
+    pen: Pen,
+    style: ShapeStyle,
+) -> DashedLineSeries<std::vec::IntoIter<(f64, f64)>, i32> {
     DashedLineSeries::new(points.to_vec(), pen.px(8.0), pen.px(5.0), style)
 }
 
 /// Three significant digits, without trailing zeros.
 fn rounded(value: f64) -> String {
-    if value >= 100.0 { format!("{value:.0}") } else { format!("{:.3}", value).trim_end_matches('0').trim_end_matches('.').to_string() }
+    if value >= 100.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{:.3}", value).trim_end_matches('0').trim_end_matches('.').to_string()
+    }
 }
 
 /// 10ⁿ with n in superscript digits.

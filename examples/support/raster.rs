@@ -44,7 +44,8 @@ fn average(fine: &[u8], width: usize, height: usize, factor: usize) -> Vec<u8> {
     for y in 0..height {
         for x in 0..width {
             for channel in 0..3 {
-                let at = |i: usize, j: usize| (y * factor + i) * row + (x * factor + j) * 3 + channel;
+                let at =
+                    |i: usize, j: usize| (y * factor + i) * row + (x * factor + j) * 3 + channel;
                 let square = (0..factor).flat_map(|i| (0..factor).map(move |j| (i, j)));
                 let sum: usize = square.map(|(i, j)| usize::from(fine[at(i, j)])).sum();
                 coarse.push((sum / (factor * factor)) as u8);
@@ -62,8 +63,14 @@ mod tests {
     fn squares_are_averaged_channel_by_channel() {
         // Two pixels by one, from four by two.
         let fine = [
-            [0, 0, 0], [4, 0, 0], [8, 8, 8], [8, 8, 8], //
-            [0, 8, 0], [0, 0, 0], [8, 8, 8], [8, 8, 0],
+            [0, 0, 0],
+            [4, 0, 0],
+            [8, 8, 8],
+            [8, 8, 8], //
+            [0, 8, 0],
+            [0, 0, 0],
+            [8, 8, 8],
+            [8, 8, 0],
         ]
         .concat();
         assert_eq!(average(&fine, 2, 1, 2), [1, 2, 0, 8, 8, 6]);

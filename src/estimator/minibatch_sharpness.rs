@@ -68,7 +68,7 @@ impl MiniBatchSharpnessConfig {
             return fail("num_batches", "0".into(), "at least 1");
         }
         match self.target_relative_error {
-            Some(target) if !(target > 0.0) => {
+            Some(target) if target.is_nan() || target <= 0.0 => {
                 fail("target_relative_error", target.to_string(), "above 0")
             }
             _ => Ok(()),

@@ -43,7 +43,7 @@ struct Chunk<B> {
 
 #[derive(Debug)]
 enum ChunkSource<B> {
-    Kept(HessianOperator),
+    Kept(Box<HessianOperator>),
     Recomputed { batch: B, prepared: PreparedLoss },
 }
 
@@ -85,7 +85,7 @@ impl<B: Batch> FullBatchHessian<B> {
             total += weight * operator.loss();
             gradient = gradient.axpy(weight, operator.gradient())?;
             let source = match memory {
-                ChunkMemory::Keep => ChunkSource::Kept(operator),
+                ChunkMemory::Keep => ChunkSource::Kept(Box::new(operator)),
                 ChunkMemory::Recompute => {
                     ChunkSource::Recomputed { batch: part, prepared: ready.clone() }
                 }

@@ -4,18 +4,15 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{Tensor, TensorData};
-use burn_backend::ops::FloatTensorOps;
-use burn_dispatch::{Dispatch, DispatchTensor};
+use burn::tensor::Tensor;
+use burn_dispatch::DispatchTensor;
 
 use super::LinearOperator;
 use crate::batch::{self, Batch};
-use crate::capture::Source;
-use crate::compiled::{CompiledHessian, PreparedLoss};
+use crate::compiled::{CompiledHessian, PreparedLoss, PrimalPass};
 use crate::error::{Error, Result};
-use crate::ir::replay::Value;
 use crate::model_state::ModelState;
-use crate::params::{ParamEntry, ParamSpace, ParamVector, finite, read_scalar};
+use crate::params::{ParamSpace, ParamVector, finite};
 
 /// H = ∇²L(θ; B) of one loss, one model, one batch.
 ///
@@ -77,15 +74,9 @@ impl HessianOperator {
         batch: B,
         prepared: &PreparedLoss,
     ) -> Result<Self> {
-        let space = state.space().clone();
-        let compiled = prepared.compiled.clone();
-        let inputs = bind(&compiled.sources, state, &batch::tensors(batch), &prepared.constants);
-        let mut outputs = compiled.primal.run(inputs, space.device())?.into_iter();
-        let loss = outputs.next().ok_or(Error::LossIndependentOfParameters)?;
-        let gradient =
-            join_present(&space, compiled.gradients.iter().map(Option::is_some), &mut outputs);
-        let loss = finite("the loss", read_scalar(Tensor::from_dispatch(loss))?)?;
-        let residuals = outputs.collect();
+        let PrimalPass { loss, gradient, residuals } = prepared.primal(state, batch)?;
+        let loss = finite("the loss", loss)?;
+        let (space, compiled) = (state.space().clone(), prepared.compiled.clone());
         Ok(Self { space, compiled, residuals, loss, gradient, n_applies: Cell::new(0) })
     }
 
@@ -129,50 +120,11 @@ impl LinearOperator for HessianOperator {
         let tangents = parts.filter(|(_, used)| **used).map(|(part, _)| part);
         let inputs = self.residuals.iter().cloned().chain(tangents);
         let mut products = self.compiled.tangent.run(inputs, self.space.device())?.into_iter();
-        let present = self.compiled.has_product.iter().copied();
-        Ok(join_present(&self.space, present, &mut products))
+        let present = self.compiled.has_product.iter();
+        Ok(self.space.join_or_zeros(present.map(|p| if *p { products.next() } else { None })))
     }
 
     fn n_applies(&self) -> usize {
         self.n_applies.get()
     }
-}
-
-/// One value per input of the primal program.
-pub(crate) fn bind(
-    sources: &[Source],
-    state: &ModelState,
-    batch: &[DispatchTensor],
-    constants: &[TensorData],
-) -> Vec<DispatchTensor> {
-    let device = state.space().device().as_dispatch();
-    let upload = |data: &TensorData| match Value::<Dispatch>::from_data(data.clone(), device) {
-        Value::Float(t) | Value::Int(t) | Value::Bool(t) => t,
-    };
-    let value = |source: &Source| match source {
-        Source::Param(i) => state.params[*i].clone(),
-        Source::State(i) => state.state[*i].clone(),
-        Source::Batch(i) => batch[*i].clone(),
-        Source::Constant(i) => upload(&constants[*i]),
-        Source::Fixed(data) => upload(data),
-    };
-    sources.iter().map(value).collect()
-}
-
-/// A vector from the parts that are present; the others are zero.
-pub(crate) fn join_present(
-    space: &Arc<ParamSpace>,
-    present: impl Iterator<Item = bool>,
-    parts: &mut impl Iterator<Item = DispatchTensor>,
-) -> ParamVector {
-    let zeros = |shape: &[usize]| {
-        let dtype = space.dtype().into();
-        Dispatch::float_zeros(shape.to_vec().into(), space.device().as_dispatch(), dtype)
-    };
-    let part = |(entry, present): (&ParamEntry, bool)| {
-        let computed = if present { parts.next() } else { None };
-        computed.unwrap_or_else(|| zeros(&entry.shape))
-    };
-    let parts = space.entries().iter().zip(present).map(part).collect();
-    space.join(parts)
 }

@@ -14,7 +14,6 @@ pub use closure::ClosureOperator;
 pub use dense::DenseOperator;
 pub use full_batch::{ChunkMemory, FullBatchHessian};
 pub use hessian::HessianOperator;
-pub(crate) use hessian::{bind, join_present};
 
 /// A symmetric linear operator A on a parameter space.
 pub trait LinearOperator {

@@ -139,6 +139,42 @@ impl Backward for Tensor<1> {
 }
 
 #[test]
+fn loss_whose_gradient_is_not_the_recorded_one() {
+    // burn's capture device does not record `detach`: ignoring it would give a wrong Hessian.
+    for _ in 0..2 {
+        let error = error_of(|m, (x, y)| {
+            let f = m.forward(x);
+            (f.clone().detach() * f - y).powi_scalar(2).mean()
+        });
+        assert!(
+            matches!(error, Error::GradientMismatch { relative_difference: d } if d > 0.1),
+            "{error:?}"
+        );
+    }
+    let error = error_of(|m, (x, y)| {
+        let scale = if x.device().is_autodiff() { 2.0 } else { 1.0 };
+        squared_error(m, (x, y)) * scale
+    });
+    assert_eq!(error, Error::GradientMismatch { relative_difference: 0.5 });
+}
+
+#[test]
+fn detach_of_what_needs_no_gradient_is_fine() {
+    let loss = |m: &Dense, (x, y): Pair| squared_error(m, (x.detach(), y.detach()));
+    let expected = model().sharpness(data(5), squared_error).unwrap().value;
+    assert_eq!(model().sharpness(data(5), loss).unwrap().value, expected);
+}
+
+#[test]
+fn the_check_of_the_gradient_accepts_an_exact_minimum() {
+    // Both gradients are rounding errors of one another here.
+    let x = data(5).0;
+    let y = model().forward(x.clone()) * (1.0 + f64::from(f32::EPSILON));
+    let loss = |m: &Dense, (x, y): Pair| ((m.forward(x) - y) / 3.0).powi_scalar(2).mean();
+    assert!(model().sharpness((x, y), loss).unwrap().converged);
+}
+
+#[test]
 fn model_without_trainable_parameters() {
     let error = model().no_grad().hessian(data(5), squared_error).unwrap_err();
     assert_eq!(error, Error::NoParameters);

@@ -1,0 +1,147 @@
+//! A newly compiled loss is checked once: its recorded gradient against the one that burn's
+//! autodiff computes by running the closure on the model's own device.
+//!
+//! A recording can be right in itself and yet not be the loss that training differentiates:
+//! burn 0.22's capture device does not record `detach`, and a closure may act differently under
+//! autodiff. Such a loss would give numbers that look right. Cost: about two gradients, once per
+//! compilation.
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::kind::Autodiff as Kind;
+use burn::tensor::{Bool, Gradients, Int, Tensor};
+use burn_dispatch::DispatchTensor;
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+
+use crate::batch::{Batch, TensorMapper};
+use crate::error::{Error, Result, catch_panic};
+use crate::model_state::{ModelState, Slot};
+use crate::params::ParamVector;
+
+/// The recorded and the reference gradient run the same operations, so they differ by rounding.
+/// One percent is far above that, and far below what a missing term does.
+const TOLERANCE: f64 = 1e-2;
+
+/// Compares `recorded(state)`, the gradient of the compiled program, with burn's.
+///
+/// Where they differ the comparison is repeated at parameters nearby: at an exact minimum both
+/// gradients are nothing but rounding.
+pub(crate) fn verify<M, B, F>(
+    model: &M,
+    state: &ModelState,
+    batch: &B,
+    loss: &F,
+    recorded: impl Fn(&ModelState) -> Result<ParamVector>,
+) -> Result<()>
+where
+    M: Module,
+    B: Batch,
+    F: Fn(&M, B) -> Tensor<1> + ?Sized,
+{
+    let difference = |state: &ModelState| {
+        let (ours, theirs) = (recorded(state)?, reference(model, state, batch, loss)?);
+        let scale = ours.norm()?.max(theirs.norm()?);
+        Ok::<_, Error>(ours.axpy(-1.0, &theirs)?.norm()? / scale)
+    };
+    // NaN, which exceeds nothing: two zero gradients, or a diverged model, which the measurement
+    // itself reports.
+    if difference(state)? > TOLERANCE {
+        let relative_difference = difference(&nearby(state)?)?;
+        if relative_difference > TOLERANCE {
+            return Err(Error::GradientMismatch { relative_difference });
+        }
+    }
+    Ok(())
+}
+
+/// The state with its parameters moved by a tenth of their norm.
+fn nearby(state: &ModelState) -> Result<ModelState> {
+    let params = state.params();
+    let (random, _) =
+        state.space().random(&mut Xoshiro256PlusPlus::seed_from_u64(0)).normalized()?;
+    Ok(state.with_params(&params.axpy(0.1 * params.norm()?.max(1e-3), &random)?))
+}
+
+/// The gradient by burn's autodiff.
+fn reference<M, B, F>(model: &M, state: &ModelState, batch: &B, loss: &F) -> Result<ParamVector>
+where
+    M: Module,
+    B: Batch,
+    F: Fn(&M, B) -> Tensor<1> + ?Sized,
+{
+    let device = state.space().device().clone().autodiff();
+    let run = || {
+        let mut track = Track { state, leaves: state.params.iter().map(|_| None).collect() };
+        let tracked = model.valid().to_device(&device).map(&mut track);
+        let value = loss(&tracked, batch.clone().map_tensors(&mut track));
+        let mut gradients = value.backward();
+        let parts = track.leaves.into_iter().map(|leaf| (leaf?.gradient)(&mut gradients));
+        Ok(state.space().join_or_zeros(parts))
+    };
+    catch_panic(run, |message| Error::NotDifferentiable { message })
+}
+
+/// A tracked parameter, and how its gradient is read.
+struct Leaf {
+    tensor: DispatchTensor,
+    gradient: Box<dyn FnOnce(&mut Gradients) -> Option<DispatchTensor>>,
+}
+
+/// Replaces a model's tensors by those of `state`, and tracks the trainable ones.
+struct Track<'a> {
+    state: &'a ModelState,
+    leaves: Vec<Option<Leaf>>,
+}
+
+impl Track<'_> {
+    fn tensor<const D: usize, K: Kind>(&self, slot: Slot) -> Tensor<D, K> {
+        let handle = match slot {
+            Slot::Param(i) => &self.state.params[i],
+            Slot::State(i) => &self.state.state[i],
+        };
+        Tensor::from_dispatch(handle.clone()).autodiff()
+    }
+}
+
+impl ModuleMapper for Track<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, value, mapper) = param.consume();
+        let Some(slot) = self.state.slot(id) else {
+            return Param::from_mapped_value(id, value, mapper);
+        };
+        let mut tensor = self.tensor::<D, _>(slot);
+        if let Slot::Param(i) = slot {
+            tensor = match &self.leaves[i] {
+                Some(leaf) => Tensor::from_dispatch(leaf.tensor.clone()),
+                None => tensor.require_grad(),
+            };
+            let leaf = tensor.clone();
+            self.leaves[i].get_or_insert_with(|| Leaf {
+                tensor: leaf.clone().into_dispatch(),
+                gradient: Box::new(move |g| leaf.grad_remove(g).map(Tensor::into_dispatch)),
+            });
+        }
+        Param::from_mapped_value(id, tensor, mapper)
+    }
+
+    fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
+        let (id, value, mapper) = param.consume();
+        let tensor = self.state.slot(id).map_or(value, |slot| self.tensor(slot));
+        Param::from_mapped_value(id, tensor, mapper)
+    }
+
+    fn map_bool<const D: usize>(
+        &mut self,
+        param: Param<Tensor<D, Bool>>,
+    ) -> Param<Tensor<D, Bool>> {
+        let (id, value, mapper) = param.consume();
+        let tensor = self.state.slot(id).map_or(value, |slot| self.tensor(slot));
+        Param::from_mapped_value(id, tensor, mapper)
+    }
+}
+
+impl TensorMapper for Track<'_> {
+    fn map<const D: usize, K: Kind>(&mut self, tensor: Tensor<D, K>) -> Tensor<D, K> {
+        tensor.without_autodiff().autodiff()
+    }
+}
