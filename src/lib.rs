@@ -92,3 +92,8 @@ pub use forward::jvp;
 pub use op_support::{OpSupport, op_support};
 pub use operator::{HessianOperator, LinearOperator};
 pub use params::{ParamBlock, ParamEntry, ParamSpace, ParamVector};
+
+/// The README's quickstart runs as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -22,6 +22,7 @@ use clap::Parser;
 use history::History;
 use options::{DataName, Options, Settings};
 use support::error::{ExampleError, Result};
+use support::number::rounded;
 use support::{Dataset, cifar10, digits};
 use training::Cost;
 
@@ -46,7 +47,7 @@ fn run(settings: &Settings) -> Result<()> {
     println!(
         "SGD:     η = {}, 2/η = {}, batches of {}, {} steps, seed {}",
         settings.lr,
-        settings.threshold(),
+        rounded(settings.threshold()),
         settings.batch_size,
         settings.steps,
         settings.seed

@@ -12,9 +12,9 @@ use crate::history::{LiveRow, Measurement, SingleBatch};
 use crate::model::{Batch, Mlp};
 use crate::options::Settings;
 
-/// Batches for batch sharpness per batch for mini-batch sharpness: a ratio costs one product, an
-/// eigenvalue about ten.
-const RATIOS_PER_EIGENVALUE: usize = 4;
+/// Batches for batch sharpness per batch for mini-batch sharpness: a ratio takes one product, an
+/// eigenvalue several.
+const RATIOS_PER_EIGENVALUE: usize = 2;
 
 /// Estimators, each with its own memory of the last eigenvector.
 pub struct Monitors<F> {

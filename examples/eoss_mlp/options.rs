@@ -34,15 +34,15 @@ pub struct Options {
     #[arg(long, value_name = "N")]
     samples: Option<usize>,
 
-    /// Samples per mini-batch, in training and in the measurements [default: 16; cifar10: 16]
+    /// Samples per mini-batch, in training and in the measurements [default: 8; cifar10: 16]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
 
-    /// Step size η, constant [default: 0.02; cifar10: 0.01]
-    #[arg(long, value_name = "ETA")]
+    /// Step size η, constant [default: 0.125; cifar10: 0.01]
+    #[arg(long, value_name = "ETA", allow_negative_numbers = true)]
     lr: Option<f64>,
 
-    /// Number of SGD steps [default: 10000; cifar10: 60000]
+    /// Number of SGD steps [default: 30000; cifar10: 40000]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
 
@@ -56,25 +56,31 @@ pub struct Options {
     hidden: Option<Widths>,
 
     /// Initial weights are normal with standard deviation SCALE·√(2/inputs), biases zero. The paper
-    /// starts its MLP at 0.2, where curvature is low [default: 0.5; cifar10: 0.2]
-    #[arg(long, value_name = "SCALE")]
-    init_scale: Option<f64>,
+    /// starts its MLP at 0.2, where curvature is low [default: 0.2]
+    #[arg(
+        long,
+        value_name = "SCALE",
+        default_value_t = 0.2,
+        hide_default_value = true,
+        allow_negative_numbers = true
+    )]
+    init_scale: f64,
 
     /// Seed of the initial weights, of the order of the samples, and of the batches that are measured
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Steps between measurements [default: 100; cifar10: 1000]
+    /// Steps between measurements [default: 200; cifar10: 1000]
     #[arg(long, value_name = "STEPS")]
     measure_every: Option<usize>,
 
     /// Mini-batches per measurement of mini-batch sharpness; batch sharpness, which is cheaper, uses
-    /// four times as many [default: 16; cifar10: 8]
+    /// twice as many [default: 32; cifar10: 8]
     #[arg(long, value_name = "N")]
     num_batches: Option<usize>,
 
     /// Steps between measurements of the batch that training is about to use ("live batch")
-    /// [default: 20; cifar10: 100]
+    /// [default: 25; cifar10: 100]
     #[arg(long, value_name = "STEPS")]
     live_every: Option<usize>,
 
@@ -138,24 +144,21 @@ impl Options {
         let count = |given: Option<usize>, digits, cifar10| {
             given.unwrap_or(if paper { cifar10 } else { digits })
         };
-        let number = |given: Option<f64>, digits, cifar10| {
-            given.unwrap_or(if paper { cifar10 } else { digits })
-        };
         let width = if paper { 512 } else { 128 };
         let settings = Settings {
             data: self.data,
             path: self.path,
             samples: count(self.samples, 1797, 8192),
-            batch_size: count(self.batch_size, 16, 16),
-            lr: number(self.lr, 0.02, 0.01),
-            steps: count(self.steps, 10_000, 60_000),
+            batch_size: count(self.batch_size, 8, 16),
+            lr: self.lr.unwrap_or(if paper { 0.01 } else { 0.125 }),
+            steps: count(self.steps, 30_000, 40_000),
             loss: self.loss,
             hidden: self.hidden.unwrap_or(Widths(vec![width, width])),
-            init_scale: number(self.init_scale, 0.5, 0.2),
+            init_scale: self.init_scale,
             seed: self.seed,
-            measure_every: count(self.measure_every, 100, 1000),
-            num_batches: count(self.num_batches, 16, 8),
-            live_every: count(self.live_every, 20, 100),
+            measure_every: count(self.measure_every, 200, 1000),
+            num_batches: count(self.num_batches, 32, 8),
+            live_every: count(self.live_every, 25, 100),
             device: self.device,
             out: self.out.unwrap_or_else(|| PathBuf::from("out/eoss_mlp")),
         };

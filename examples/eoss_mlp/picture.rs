@@ -33,10 +33,10 @@ fn figure(settings: &Settings, history: &History) -> Figure {
         dots: history.batches.iter().map(|b| (b.step as f64, b.lambda_max)).collect(),
         dots_label: "λmax of single mini-batches".to_string(),
         curves: vec![
-            curve("live batches, moving average", PURPLE, false, 1.6, average),
-            curve("batch sharpness", GREEN, true, 1.8, of(|m| m.batch_sharpness)),
-            curve("full-batch sharpness", BLUE, false, 2.4, of(|m| m.fullbatch_sharpness)),
             curve("mini-batch sharpness", VERMILLION, false, 2.4, of(|m| m.minibatch_sharpness)),
+            curve("full-batch sharpness", BLUE, false, 2.4, of(|m| m.fullbatch_sharpness)),
+            curve("batch sharpness", GREEN, true, 2.0, of(|m| m.batch_sharpness)),
+            curve("live batches, moving average", PURPLE, false, 1.4, average),
         ],
         loss: of(|m| m.loss),
         batch_loss: live.map(|l| (l.step as f64, l.loss)).collect(),

@@ -4,6 +4,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::history::History;
 use crate::options::Settings;
+use crate::support::number::rounded;
 
 /// Lines of a run without a terminal.
 const N_LINES: usize = 20;
@@ -19,7 +20,7 @@ pub struct Progress {
 impl Progress {
     pub fn new(settings: &Settings) -> Self {
         let bar = ProgressBar::new(settings.steps as u64);
-        let template = "{bar:24} {pos}/{len} steps, {elapsed} (left {eta}) · {wide_msg}";
+        let template = "{bar:30} {pos}/{len} steps, {elapsed}, {eta} left\n{wide_msg}";
         // The template is fixed and valid; the default bar would do as well.
         bar.set_style(
             ProgressStyle::with_template(template)
@@ -35,8 +36,10 @@ impl Progress {
     pub fn measured(&mut self, history: &History) {
         let Some(last) = history.measurements.last() else { return };
         self.measured = format!(
-            "mini-batch sharpness {:.1}, full-batch {:.1}, 2/η = {:.1}",
-            last.minibatch_sharpness, last.fullbatch_sharpness, self.threshold
+            "mini-batch sharpness {:.1}, full-batch {:.1}, 2/η = {}",
+            last.minibatch_sharpness,
+            last.fullbatch_sharpness,
+            rounded(self.threshold)
         );
         self.bar.set_message(format!("loss {:.2e}, {}", last.loss, self.measured));
         if self.bar.is_hidden() && last.step >= self.next_line {

@@ -12,8 +12,12 @@ use crate::history::History;
 use crate::model::{Batch, Mlp};
 use crate::monitors::Monitors;
 use crate::options::Settings;
+use crate::picture;
 use crate::progress::Progress;
 use crate::support::error::{ExampleError, Result};
+
+/// Long runs renew their picture now and then: to look at, and to keep when the run is stopped.
+const BETWEEN_PICTURES: Duration = Duration::from_secs(120);
 
 /// What a run cost.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,12 +61,17 @@ pub fn train(
     let mut order = Order::new(settings, Stream::Order.seed(settings.seed));
     let mut optimizer = SgdConfig::new().init();
     let mut progress = Progress::new(settings);
+    let mut drawn = began;
     for step in 0..=settings.steps {
         let failed = |source| ExampleError::Measurement { step, source };
         if monitors.is_due(step) || step == settings.steps {
             let (measurement, batches) = monitors.measure(step, &model, data).map_err(failed)?;
             history.add(measurement, batches)?;
             progress.measured(history);
+            if drawn.elapsed() > BETWEEN_PICTURES {
+                picture::save(settings, history)?;
+                drawn = Instant::now();
+            }
         }
         if step < settings.steps {
             let batch = select(data, order.next_batch());

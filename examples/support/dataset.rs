@@ -32,6 +32,18 @@ impl Dataset {
         Ok(self)
     }
 
+    /// Subtracts the mean sample, so that each feature has mean 0.
+    pub fn subtract_mean_sample(&mut self) {
+        let mut mean = vec![0.0_f64; self.n_features];
+        for sample in self.features.chunks_exact(self.n_features) {
+            mean.iter_mut().zip(sample).for_each(|(m, v)| *m += f64::from(*v));
+        }
+        let n = self.len() as f64;
+        for sample in self.features.chunks_exact_mut(self.n_features) {
+            sample.iter_mut().zip(&mean).for_each(|(v, m)| *v -= (m / n) as f32);
+        }
+    }
+
     /// Shifts and scales each channel to mean 0 and standard deviation 1 over these samples. A
     /// sample holds its channels one after the other.
     pub fn normalize_channels(&mut self, n_channels: usize) {
@@ -89,6 +101,13 @@ mod tests {
         for (value, expected) in data.features.iter().zip(expected) {
             assert!((value - expected).abs() < 1e-6, "{:?}", data.features);
         }
+    }
+
+    #[test]
+    fn the_mean_sample_is_subtracted() {
+        let mut data = two_channels();
+        data.subtract_mean_sample();
+        assert_eq!(data.features, [-2.0, -2.0, 0.0, 0.0, 2.0, 2.0, 0.0, 0.0]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
 
 use super::error::{ExampleError, Result};
+use super::number::rounded;
 use super::raster::save_png;
 
 /// Colours that people with any common colour vision tell apart (M. Okabe and K. Ito, 2008).
@@ -22,12 +23,18 @@ const ORANGE: RGBColor = RGBColor(230, 159, 0);
 const DARK: RGBColor = RGBColor(38, 38, 38);
 const GRAY: RGBColor = RGBColor(110, 110, 110);
 
-/// Size of the picture in units of length (pixels of the SVG).
+/// Size of the picture in units of length.
 const SIZE: (u32, u32) = (960, 720);
+
+/// Pixels of the SVG per unit of length: strokes have whole numbers of pixels.
+const SVG_SCALE: u32 = 2;
 
 /// Height of the lines of text above the panels, and of the upper panel.
 const HEADER: u32 = 92;
 const UPPER: u32 = 420;
+
+/// Width of the axis on the right, which the lower panel leaves empty.
+const RIGHT: f64 = 56.0;
 
 const FONT: &str = "sans-serif";
 
@@ -66,7 +73,8 @@ impl Figure {
     pub fn save(&self, folder: &Path, stem: &str) -> Result<()> {
         register_fonts();
         let svg = folder.join(format!("{stem}.svg"));
-        self.draw(&SVGBackend::new(&svg, SIZE).into_drawing_area(), 1.0)
+        let size = (SIZE.0 * SVG_SCALE, SIZE.1 * SVG_SCALE);
+        self.draw(&SVGBackend::new(&svg, size).into_drawing_area(), f64::from(SVG_SCALE))
             .map_err(|e| ExampleError::write(&svg, e))?;
         save_png(&folder.join(format!("{stem}.png")), SIZE, |area, scale| self.draw(area, scale))
     }
@@ -130,6 +138,8 @@ impl Figure {
             .y_desc("multiples of 2/η")
             .y_labels(8)
             .y_label_formatter(&|y| format!("{y:.1}"))
+            .set_all_tick_mark_size(pen.px(4.0))
+            .y_label_offset(pen.px(2.0))
             .axis_style(pen.line(GRAY, 1.0))
             .label_style(pen.text(13.0, DARK))
             .axis_desc_style(pen.text(15.0, DARK))
@@ -143,7 +153,8 @@ impl Figure {
         }))?;
         let threshold = [(0.0, self.threshold), (steps, self.threshold)];
         chart.draw_series(dashes(&threshold, pen, pen.line(BLACK, 1.4)))?;
-        for curve in &self.curves {
+        // The first of the legend lies on top.
+        for curve in self.curves.iter().rev() {
             let points: Vec<_> =
                 curve.points.iter().map(|(x, y)| (*x, y.clamp(0.0, top))).collect();
             let style = pen.line(curve.color, curve.width);
@@ -153,38 +164,29 @@ impl Figure {
                 chart.draw_series(LineSeries::new(points, style))?;
             }
         }
-        let note = Pos::new(HPos::Left, VPos::Bottom);
-        let place = (steps * 0.008, self.threshold + top * 0.012);
         let label = format!("2/η = {}", rounded(self.threshold));
-        chart.draw_series([Text::new(label, place, pen.text(15.0, BLACK).pos(note))])?;
-        self.note_clipped(&mut chart, &above, pen)
+        let place = chart.backend_coord(&(steps * 0.008, self.threshold));
+        pen.note(area, &label, (place.0, place.1 - pen.px(12.0)), HPos::Left, 15.0)?;
+        let corner = chart.backend_coord(&(steps * 0.992, top));
+        let note = self.clipped(&above);
+        pen.note(area, &note, (corner.0, corner.1 + pen.px(16.0)), HPos::Right, 12.0)
     }
 
     /// Says what lies above the range, if anything.
-    fn note_clipped<B: DrawingBackend>(
-        &self,
-        chart: &mut ChartContext<'_, B, Plane>,
-        above: &[(f64, f64)],
-        pen: Pen,
-    ) -> Drawn<B> {
-        let largest = above.iter().map(|(_, y)| *y).fold(0.0, f64::max);
-        let lines_clipped =
-            self.curves.iter().flat_map(|c| &c.points).any(|(_, y)| *y > self.top());
-        let mut note = match above.len() {
-            0 => String::new(),
-            n => format!(
-                "▲ {n} of {} single batches lie above, up to {}",
-                self.dots.len(),
+    fn clipped(&self, above: &[(f64, f64)]) -> String {
+        let mut notes = Vec::new();
+        if !above.is_empty() {
+            let largest = above.iter().map(|p| p.1).fold(0.0, f64::max);
+            let (n, all) = (above.len(), self.dots.len());
+            notes.push(format!(
+                "triangles: {n} of {all} mini-batches above the range, up to {}",
                 rounded(largest)
-            ),
-        };
-        if lines_clipped {
-            note += if note.is_empty() { "lines are clipped" } else { "; lines are clipped" };
+            ));
         }
-        let right = Pos::new(HPos::Right, VPos::Top);
-        let place = (self.steps() * 0.99, self.top() * 0.965);
-        chart.draw_series([Text::new(note, place, pen.text(12.0, GRAY).pos(right))])?;
-        Ok(())
+        if self.curves.iter().flat_map(|c| &c.points).any(|(_, y)| *y > self.top()) {
+            notes.push("lines are clipped".to_string());
+        }
+        notes.join("; ")
     }
 
     fn draw_loss<B: DrawingBackend>(&self, area: &Area<B>, pen: Pen) -> Drawn<B> {
@@ -199,24 +201,24 @@ impl Figure {
         let mut chart = pen
             .chart(area)
             .x_label_area_size(pen.px(44.0))
+            .right_y_label_area_size(0)
+            .margin_right(pen.px(16.0 + RIGHT))
             .build_cartesian_2d(0.0..self.steps(), (low..high).log_scale())?;
         let mut mesh = chart.configure_mesh();
         pen.mesh(&mut mesh)
             .x_label_formatter(&|x| format!("{x}"))
             .x_desc("training step")
             .y_desc("loss")
-            .y_label_formatter(&|y| power_of_ten(*y))
+            .y_label_formatter(&|y| if *y < 1e-4 { format!("{y:e}") } else { format!("{y}") })
             .draw()?;
         let faint = GRAY.mix(0.35).filled();
         let inside = batches.iter().filter(|(_, y)| (low..=high).contains(y));
         chart.draw_series(inside.map(|p| Circle::new(*p, pen.px(1.3), faint)))?;
         let line = full.iter().map(|(x, y)| (*x, y.clamp(low, high)));
         chart.draw_series(LineSeries::new(line, pen.line(DARK, 2.0)))?;
-        let right = Pos::new(HPos::Right, VPos::Top);
-        let place = (self.steps() * 0.99, 10f64.powf(high.log10() - 0.04 * (high / low).log10()));
-        let note = "line: all samples; dots: single training batches";
-        chart.draw_series([Text::new(note, place, pen.text(12.0, GRAY).pos(right))])?;
-        Ok(())
+        let corner = chart.backend_coord(&(self.steps() * 0.992, high));
+        let note = "line: all samples; dots: training batches";
+        pen.note(area, note, (corner.0, corner.1 + pen.px(16.0)), HPos::Right, 12.0)
     }
 
     /// The right end of the horizontal axis.
@@ -265,7 +267,34 @@ impl Pen {
     }
 
     fn dot<C>(self, place: C) -> Circle<C, i32> {
-        Circle::new(place, self.px(1.5), ORANGE.mix(0.45).filled())
+        Circle::new(place, self.px(1.4), ORANGE.mix(0.4).filled())
+    }
+
+    /// Text on a white ground that keeps it readable on top of data. `place` is the middle of its
+    /// left or right end.
+    fn note<B: DrawingBackend>(
+        self,
+        area: &Area<B>,
+        text: &str,
+        place: (i32, i32),
+        end: HPos,
+        size: f64,
+    ) -> Drawn<B> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        // A chart gives places on the whole picture, an area draws at places of its own.
+        let (x, y) = area.get_base_pixel();
+        let place = (place.0 - x, place.1 - y);
+        let style = self.text(size, DARK);
+        let (width, _) = area.estimate_text_size(text, &style)?;
+        let left = if matches!(end, HPos::Right) { place.0 - width as i32 } else { place.0 };
+        let (margin, half) = (self.px(3.0), self.px(0.62 * size));
+        let ground =
+            [(left - margin, place.1 - half), (left + width as i32 + margin, place.1 + half)];
+        area.draw(&Rectangle::new(ground, WHITE.mix(0.85).filled()))?;
+        let anchor = Pos::new(HPos::Left, VPos::Center);
+        area.draw(&Text::new(text.to_string(), (left, place.1), style.pos(anchor)))
     }
 
     /// Grid, axes and text of a panel.
@@ -291,7 +320,7 @@ impl Pen {
             .margin_left(self.px(14.0))
             .margin_right(self.px(16.0))
             .y_label_area_size(self.px(70.0))
-            .right_y_label_area_size(self.px(62.0));
+            .right_y_label_area_size(self.px(RIGHT));
         builder
     }
 }
@@ -307,28 +336,6 @@ fn dashes(
     style: ShapeStyle,
 ) -> DashedLineSeries<std::vec::IntoIter<(f64, f64)>, i32> {
     DashedLineSeries::new(points.to_vec(), pen.px(8.0), pen.px(5.0), style)
-}
-
-/// Three significant digits, without trailing zeros.
-fn rounded(value: f64) -> String {
-    if value >= 100.0 {
-        format!("{value:.0}")
-    } else {
-        format!("{:.3}", value).trim_end_matches('0').trim_end_matches('.').to_string()
-    }
-}
-
-/// 10ⁿ with n in superscript digits.
-fn power_of_ten(value: f64) -> String {
-    let exponent = value.log10().round() as i32;
-    let superscript = |c: char| match c {
-        '-' => '⁻',
-        '1' => '¹',
-        '2' => '²',
-        '3' => '³',
-        digit => char::from_u32(0x2070 + digit.to_digit(10).unwrap_or(0)).unwrap_or(digit),
-    };
-    format!("10{}", exponent.to_string().chars().map(superscript).collect::<String>())
 }
 
 fn register_fonts() {

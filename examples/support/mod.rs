@@ -8,6 +8,7 @@ pub mod device;
 pub mod digits;
 pub mod error;
 pub mod figure;
+pub mod number;
 pub mod raster;
 
 pub use dataset::Dataset;

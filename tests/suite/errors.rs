@@ -210,6 +210,7 @@ fn parameters_of_other_dtypes() {
 
 /// Needs a second backend: `cargo test --features ndarray`.
 #[cfg(feature = "ndarray")]
+#[allow(deprecated)] // by burn, which still ships it
 #[test]
 fn tensors_on_two_devices() {
     let there = Device::ndarray();

@@ -1,5 +1,6 @@
 //! One test binary: it links once.
 
+mod backends;
 mod cache;
 mod closed_forms;
 mod common;
