@@ -81,10 +81,13 @@ where
     catch_panic(run, |message| Error::NotDifferentiable { message })
 }
 
+/// Takes one leaf's gradient out of all; the leaf's rank is known where this is made.
+type TakeGradient = Box<dyn FnOnce(&mut Gradients) -> Option<DispatchTensor>>;
+
 /// A tracked parameter, and how its gradient is read.
 struct Leaf {
     tensor: DispatchTensor,
-    gradient: Box<dyn FnOnce(&mut Gradients) -> Option<DispatchTensor>>,
+    gradient: TakeGradient,
 }
 
 /// Replaces a model's tensors by those of `state`, and tracks the trainable ones.
