@@ -6,6 +6,7 @@
 //! shapes, dtypes and kinds of inputs. Constants' values are not part of the key: they are bound
 //! at run time like parameters.
 
+use std::any::TypeId;
 use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -109,16 +110,22 @@ impl PreparedLoss {
         count(|work| work.captures += 1);
         let constants = forward.constants.clone();
         let key = Key::of(&forward);
-        if let Some(compiled) = CACHE.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(Self { compiled, constants });
-        }
-        let linearized = forward.differentiate()?.push_forward()?.linearize();
-        count(|work| work.compilations += 1);
-        let prepared = Self { compiled: Arc::new(linearized.compile()), constants };
+        let closure = typeid::of::<F>();
+        let found = CACHE.lock().unwrap_or_else(PoisonError::into_inner).get(&key, closure);
+        let compiled = match found {
+            Some((compiled, true)) => return Ok(Self { compiled, constants }),
+            Some((compiled, false)) => compiled,
+            None => {
+                let linearized = forward.differentiate()?.push_forward()?.linearize();
+                count(|work| work.compilations += 1);
+                Arc::new(linearized.compile())
+            }
+        };
+        let prepared = Self { compiled, constants };
         let gradient = |state: &ModelState| Ok(prepared.primal(state, batch.clone())?.gradient);
         verify(model, state, batch, loss, gradient)?;
         let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.insert(key, prepared.compiled.clone());
+        cache.insert(key, &prepared.compiled, closure);
         Ok(prepared)
     }
 
@@ -189,8 +196,16 @@ impl Key {
     }
 }
 
+/// A compiled product, and the closures whose gradient it was verified to have: losses that differ
+/// by what a recording cannot see are recorded alike.
+struct Entry {
+    key: Key,
+    compiled: Arc<CompiledHessian>,
+    verified_for: Vec<TypeId>,
+}
+
 /// Compiled products, most recently used last.
-struct Cache(Vec<(Key, Arc<CompiledHessian>)>);
+struct Cache(Vec<Entry>);
 
 /// Enough for a few models with a few batch shapes each; an entry is some ten kilobytes.
 const CAPACITY: usize = 64;
@@ -198,18 +213,27 @@ const CAPACITY: usize = 64;
 static CACHE: Mutex<Cache> = Mutex::new(Cache(Vec::new()));
 
 impl Cache {
-    fn get(&mut self, key: &Key) -> Option<Arc<CompiledHessian>> {
-        let found = self.0.iter().position(|(k, _)| k.matches(key))?;
-        let entry = self.0.remove(found);
-        let compiled = entry.1.clone();
-        self.0.push(entry);
-        Some(compiled)
+    fn take(&mut self, key: &Key) -> Option<Entry> {
+        let found = self.0.iter().position(|entry| entry.key.matches(key))?;
+        Some(self.0.remove(found))
     }
 
-    fn insert(&mut self, key: Key, compiled: Arc<CompiledHessian>) {
+    /// The product, and whether it was verified for `closure`.
+    fn get(&mut self, key: &Key, closure: TypeId) -> Option<(Arc<CompiledHessian>, bool)> {
+        let entry = self.take(key)?;
+        let found = (entry.compiled.clone(), entry.verified_for.contains(&closure));
+        self.0.push(entry);
+        Some(found)
+    }
+
+    /// Keeps a product that was verified for `closure`; one that another thread kept meanwhile is
+    /// replaced.
+    fn insert(&mut self, key: Key, compiled: &Arc<CompiledHessian>, closure: TypeId) {
+        let mut verified_for = self.take(&key).map(|entry| entry.verified_for).unwrap_or_default();
+        verified_for.push(closure);
         if self.0.len() == CAPACITY {
             self.0.remove(0);
         }
-        self.0.push((key, compiled));
+        self.0.push(Entry { key, compiled: compiled.clone(), verified_for });
     }
 }

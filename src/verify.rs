@@ -1,5 +1,5 @@
-//! A newly compiled loss is checked once: its recorded gradient against the one that burn's
-//! autodiff computes by running the closure on the model's own device.
+//! A loss is checked once: its recorded gradient against the one that burn's autodiff computes by
+//! running the closure on the model's own device.
 //!
 //! A recording can be right in itself and yet not be the loss that training differentiates:
 //! burn 0.22's capture device does not record `detach`, and a closure may act differently under

@@ -151,6 +151,17 @@ fn loss_whose_gradient_is_not_the_recorded_one() {
             "{error:?}"
         );
     }
+    // Recorded like the loss before, which is right: each closure is checked for itself.
+    let product = |m: &Dense, (x, y): Pair| {
+        let f = m.forward(x);
+        (f.clone() * f - y).powi_scalar(2).mean()
+    };
+    assert!(model().hessian(data(5), product).is_ok());
+    let error = error_of(|m, (x, y)| {
+        let f = m.forward(x);
+        (f.clone().detach() * f - y).powi_scalar(2).mean()
+    });
+    assert!(matches!(error, Error::GradientMismatch { .. }), "{error:?}");
     let error = error_of(|m, (x, y)| {
         let scale = if x.device().is_autodiff() { 2.0 } else { 1.0 };
         squared_error(m, (x, y)) * scale
