@@ -42,9 +42,9 @@ pub struct Options {
     #[arg(long, value_name = "ETA", allow_negative_numbers = true)]
     lr: Option<f64>,
 
-    /// Number of SGD steps [default: 30000; cifar10: 40000]
-    #[arg(long, value_name = "N")]
-    steps: Option<usize>,
+    /// Number of SGD steps
+    #[arg(long, value_name = "N", default_value_t = 30_000)]
+    steps: usize,
 
     /// `mse`: mean over samples of the sum over classes of squared differences to the one-hot label
     /// (no factor 1/2); `ce`: mean over samples of the cross-entropy
@@ -151,7 +151,7 @@ impl Options {
             samples: count(self.samples, 1797, 8192),
             batch_size: count(self.batch_size, 8, 16),
             lr: self.lr.unwrap_or(if paper { 0.01 } else { 0.125 }),
-            steps: count(self.steps, 30_000, 40_000),
+            steps: self.steps,
             loss: self.loss,
             hidden: self.hidden.unwrap_or(Widths(vec![width, width])),
             init_scale: self.init_scale,

@@ -67,7 +67,7 @@ impl<F> FullBatchSharpness<F> {
             .with_rel_tol(rel_tol)
             .with_max_applies(max_applies)
             .with_seed(seed);
-        let found = top_eigenvalue(&hessian, &solver, &mut self.warm)?;
+        let found = top_eigenvalue(&hessian, hessian.gradient(), &solver, &mut self.warm)?;
         Ok(TopEigenvalue::from_result(&found, hessian.loss(), began))
     }
 }

@@ -145,7 +145,12 @@ impl<F> MiniBatchSharpness<F> {
         let (mut values, mut residual_norms) = (Vec::new(), Vec::new());
         let (mut n_hvps, mut n_unconverged) = (0, 0);
         let estimate = sampler.run(|hessian, values_so_far| {
-            let found = top_eigenvalue(&hessian, &self.config.solver(), &mut self.warm)?;
+            let found = top_eigenvalue(
+                &hessian,
+                hessian.gradient(),
+                &self.config.solver(),
+                &mut self.warm,
+            )?;
             let pair = found.first();
             values_so_far.push(pair.value);
             values.push(pair.value);
@@ -179,7 +184,8 @@ impl<F> MiniBatchSharpness<F> {
     {
         let began = Instant::now();
         let hessian = HessianOperator::new(model, batch, &self.loss)?;
-        let found = top_eigenvalue(&hessian, &self.config.solver(), &mut self.live)?;
+        let found =
+            top_eigenvalue(&hessian, hessian.gradient(), &self.config.solver(), &mut self.live)?;
         Ok(TopEigenvalue::from_result(&found, hessian.loss(), began))
     }
 }

@@ -7,6 +7,7 @@ mod sampling;
 mod sharpness;
 mod statistics;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -14,7 +15,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 use crate::error::Result;
 use crate::operator::LinearOperator;
-use crate::params::{ParamBlock, ParamVector};
+use crate::params::{ParamBlock, ParamSpace, ParamVector};
 use crate::solver::{EigenSolver, LanczosConfig};
 
 pub use batch_sharpness::{BatchSharpness, BatchSharpnessConfig, BatchSharpnessMeasurement};
@@ -48,33 +49,43 @@ pub struct TopEigenvalue {
 
 /// The last eigenvector, from which the next solve starts.
 #[derive(Clone, Debug, Default)]
-struct WarmStart(Option<ParamVector>);
-
-/// Share of a random direction in a warm start: an old eigenvector may be orthogonal to the new
-/// one, and no method leaves an exact eigenvector by itself.
-const STIR: f64 = 0.1;
+struct WarmStart {
+    vector: Option<ParamVector>,
+    n_starts: u64,
+}
 
 impl WarmStart {
-    fn start(&self, operator: &dyn LinearOperator, seed: u64) -> Result<Option<ParamBlock>> {
-        let Some(vector) = &self.0 else { return Ok(None) };
-        let space = operator.space();
+    /// The sum of the last eigenvector, the gradient and a random vector, each of norm 1: an old
+    /// eigenvector alone may still be one, but no longer the top one, and no method leaves an exact
+    /// eigenvector by itself. The gradient lies mostly in the span of the top ones.
+    fn start(
+        &mut self,
+        space: &Arc<ParamSpace>,
+        gradient: &ParamVector,
+        seed: u64,
+    ) -> Result<Option<ParamBlock>> {
+        let Some(vector) = &self.vector else { return Ok(None) };
         if vector.len() != space.n_params() || vector.space().dtype() != space.dtype() {
             return Ok(None);
         }
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        self.n_starts += 1;
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(self.n_starts));
         let (random, _) = space.random(&mut rng).normalized()?;
-        Ok(Some(ParamBlock::from_vectors(&[vector.axpy(STIR, &random)?])?))
+        let (gradient, _) = gradient.normalized()?;
+        let start = vector.axpy(1.0, &random)?.axpy(1.0, &gradient)?;
+        Ok(Some(ParamBlock::from_vectors(&[start])?))
     }
 }
 
 /// λ_max of `operator` by Lanczos, from the warm start, which is renewed.
 fn top_eigenvalue(
     operator: &dyn LinearOperator,
+    gradient: &ParamVector,
     solver: &LanczosConfig,
     warm: &mut WarmStart,
 ) -> Result<crate::solver::EigenResult> {
-    let start = warm.start(operator, solver.seed)?;
+    let start = warm.start(operator.space(), gradient, solver.seed)?;
     let result = solver.init().solve(operator, start.as_ref())?;
-    warm.0 = Some(result.first().vector.clone());
+    warm.vector = Some(result.first().vector.clone());
     Ok(result)
 }

@@ -73,7 +73,12 @@ pub trait Sharpness: Module {
     {
         let began = Instant::now();
         let hessian = self.hessian(batch, loss)?;
-        let found = top_eigenvalue(&hessian, &LanczosConfig::new(), &mut WarmStart::default())?;
+        let found = top_eigenvalue(
+            &hessian,
+            hessian.gradient(),
+            &LanczosConfig::new(),
+            &mut WarmStart::default(),
+        )?;
         Ok(TopEigenvalue::from_result(&found, hessian.loss(), began))
     }
 

@@ -32,6 +32,11 @@ pub struct LanczosConfig {
     /// The most products that one solve may compute.
     #[config(default = 200)]
     pub max_applies: usize,
+    /// Steps before convergence counts. A start that is nearly an eigenvector, such as the top one of
+    /// an earlier Hessian, has a small residual at once, whether or not it still is the wanted one;
+    /// a few steps let any other direction in the start grow.
+    #[config(default = 8)]
+    pub min_steps: usize,
     /// Basis vectors kept before a restart from the best ones: the memory is this many vectors of
     /// the size of the model. At least 2k + 2 are used.
     #[config(default = 48)]
@@ -104,7 +109,8 @@ impl Lanczos {
         budget: usize,
         rng: &mut Xoshiro256PlusPlus,
     ) -> Result<Krylov> {
-        let LanczosConfig { num_eigenvalues: k, rel_tol, max_basis, which, .. } = self.config;
+        let LanczosConfig { num_eigenvalues: k, rel_tol, max_basis, min_steps, which, .. } =
+            self.config;
         let epsilon = operator.space().epsilon();
         let capacity = max_basis.max(2 * k + 2).min(budget).min(operator.dim());
         let (mut q, norm) = start.normalized()?;
@@ -127,7 +133,7 @@ impl Lanczos {
             let scale = eigen.norm().max(b);
             // A basis that A maps into itself: rounding is all that is left of the next vector.
             let breakdown = b <= 32.0 * epsilon * scale;
-            let looks_converged = m >= k
+            let looks_converged = m >= k.max(min_steps)
                 && eigen.order(which).iter().take(k).all(|&i| {
                     let estimate = b * eigen.vectors[i][m - 1].abs();
                     estimate <= 0.5 * tolerance(rel_tol, eigen.values[i], scale, epsilon)

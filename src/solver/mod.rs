@@ -93,6 +93,9 @@ impl EigenResult {
 pub trait EigenSolver {
     /// Finds the wanted pairs of `operator`, from `start` or from seeded random vectors.
     ///
+    /// A good start saves products. One that is orthogonal to a wanted eigenvector hides it, and an
+    /// old eigenvector may be just that: add a random vector to it, as the estimators do.
+    ///
     /// # Errors
     /// [`Error::NonFinite`] when a product is not finite, [`Error::InvalidSetting`], and what the
     /// operator raises. Not converging is a result.

@@ -161,6 +161,35 @@ fn warm_starts_save_products() {
     assert!(((warm.value - cold.value) / cold.value).abs() < 1e-7);
 }
 
+/// The worst case of a warm start: the old eigenvector is still exactly one, another direction has
+/// overtaken it, and the gradient does not see that direction.
+#[test]
+fn a_warm_start_does_not_hold_on_to_an_overtaken_eigenvector() {
+    // L = ½ Σ aᵢ wᵢ², with H = diag(a) and wᵢ = 0 where a is to grow.
+    const LEN: usize = 50_000;
+    let loss =
+        |m: &Dense, a: Tensor<2>| (a.squeeze_dim(0) * m.bias.val().powi_scalar(2)).sum() * 0.5;
+    let device = Device::flex();
+    let mut w = wave(LEN, 0.3);
+    w[1] = 0.0;
+    let model = Dense {
+        weight: Param::from_tensor(float(vec![0.0], [1, 1], DType::F32, &device)),
+        bias: Param::from_tensor(float(w, [LEN], DType::F32, &device)),
+    };
+    let curvature = |second: f64| {
+        let mut a: Vec<f64> = wave(LEN, 0.9).iter().map(|x| 0.3 * x.abs()).collect();
+        (a[0], a[1]) = (1.0, second);
+        float(a, [1, LEN], DType::F32, &device)
+    };
+    let mut monitor = MiniBatchSharpnessConfig::new(1).with_num_batches(1).init(loss);
+    let mut top = |second| monitor.measure(&model, &curvature(second)).unwrap().values[0];
+    for second in [0.5, 1.1, 0.5, 1.5, 3.0] {
+        let (found, expected) = (top(second), f64::max(1.0, second));
+        // The residual is within a hundredth, so the value within its square.
+        assert!((found / expected - 1.0).abs() < 1e-3, "{found} is not {expected}");
+    }
+}
+
 #[test]
 fn a_warm_start_of_another_model_is_ignored() {
     let mut monitor = MiniBatchSharpnessConfig::new(5).with_rel_tol(1e-8).init(loss);
