@@ -79,7 +79,7 @@ def run_passes(chosen, ratios, threads):
     common = ["--rounds", str(chosen.rounds), "--batches", chosen.batches]
     commands = {"ratios": [ratios, "--bench", *common]}
     for script in ("bench_jax.py", "bench_torch.py"):
-        python = [chosen.python, "-W", "ignore", str(HERE / script)]
+        python = [chosen.python, "-B", "-W", "ignore", str(HERE / script)]
         commands[script] = [*python, "--threads", str(threads), *common]
     reports = []
     for turn in range(chosen.passes):
