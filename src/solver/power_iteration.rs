@@ -76,9 +76,10 @@ impl EigenSolver for PowerIteration {
             let negative = ritz.pairs.iter().any(|p| sign * p.value < -noise);
             let done = ritz.pairs.iter().all(|p| p.converged);
             let spent = used() + k > max_applies;
-            // Converged to the other end is no result yet.
-            if spent || (done && !(may_shift && negative)) {
-                let stop = if done { StopReason::Converged } else { StopReason::MaxApplies };
+            // Converged to the other end is no result.
+            let found = done && !(may_shift && negative);
+            if spent || found {
+                let stop = if found { StopReason::Converged } else { StopReason::MaxApplies };
                 let (pairs, n_applies) = (ritz.pairs, used());
                 return Ok(EigenResult { pairs, stop, n_applies, shift: sign * shift });
             }
