@@ -29,7 +29,7 @@ pub trait TensorMapper {
 /// ```
 pub trait Batch: Clone {
     /// True when tensors are all that the batch holds, so that shapes and dtypes alone decide what
-    /// graph a loss records. Keep `false` for a type with other fields (lengths, flags): its loss
+    /// graph a loss records. Write `false` for a type with other fields (lengths, flags): its loss
     /// is then recorded anew for each batch.
     const TENSORS_ONLY: bool;
 

@@ -123,9 +123,9 @@ impl PreparedLoss {
         };
         let prepared = Self { compiled, constants };
         let gradient = |state: &ModelState| Ok(prepared.primal(state, batch.clone())?.gradient);
-        verify(model, state, batch, loss, gradient)?;
+        let verified = verify(model, state, batch, loss, gradient)?;
         let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.insert(key, &prepared.compiled, closure);
+        cache.insert(key, &prepared.compiled, verified.then_some(closure));
         Ok(prepared)
     }
 
@@ -140,6 +140,20 @@ impl PreparedLoss {
         let loss = read_scalar(Tensor::from_dispatch(loss))?;
         Ok(PrimalPass { loss, gradient, residuals: outputs.collect() })
     }
+}
+
+/// The value of a loss, by its forward operations alone.
+pub(crate) fn loss_value<M, B, F>(model: &M, state: &ModelState, batch: &B, loss: &F) -> Result<f64>
+where
+    M: Module,
+    B: Batch,
+    F: Fn(&M, B) -> Tensor<1> + ?Sized,
+{
+    let forward = LossGraph::capture(model, state, batch, loss)?;
+    let inputs = bind(&forward.sources, state, &batch::tensors(batch.clone()), &forward.constants);
+    let outputs = Program::compile(forward.graph).run(inputs, state.space().device())?;
+    let value = outputs.into_iter().next().map(Tensor::from_dispatch);
+    value.map_or(Ok(f64::NAN), read_scalar)
 }
 
 /// One value per input of a program.
@@ -226,11 +240,11 @@ impl Cache {
         Some(found)
     }
 
-    /// Keeps a product that was verified for `closure`; one that another thread kept meanwhile is
-    /// replaced.
-    fn insert(&mut self, key: Key, compiled: &Arc<CompiledHessian>, closure: TypeId) {
+    /// Keeps a product, verified for `closure` if there is one; what another thread kept meanwhile
+    /// is replaced.
+    fn insert(&mut self, key: Key, compiled: &Arc<CompiledHessian>, closure: Option<TypeId>) {
         let mut verified_for = self.take(&key).map(|entry| entry.verified_for).unwrap_or_default();
-        verified_for.push(closure);
+        verified_for.extend(closure);
         if self.0.len() == CAPACITY {
             self.0.remove(0);
         }

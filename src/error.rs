@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The loss uses operations that cannot be differentiated twice.
-    #[error("no derivative rule for {}; replace them, see docs/op-support.md", list(.0))]
+    #[error("no derivative rule for {}; `burn_sharpness::op_support()` lists what works in this version", list(.0))]
     UnsupportedOps(Vec<UnsupportedOp>),
 
     /// The loss closure returned more or less than one number.
@@ -148,6 +148,19 @@ pub enum Error {
         n_samples: usize,
     },
 
+    /// A loss that is not a mean over samples, on a data set in chunks.
+    #[error(
+        "the loss of a few samples together is {together}, the mean of their single losses {mean}: \
+         a data set in chunks needs a loss that is a mean over samples; use one chunk (a chunk size \
+         of at least the number of samples), or a plain mean"
+    )]
+    NotAMeanOverSamples {
+        /// The loss of the samples as one batch.
+        together: f64,
+        /// The mean of the losses of one sample each.
+        mean: f64,
+    },
+
     /// A setting outside its range.
     #[error("`{setting}` is {value}; it must be {expected}")]
     InvalidSetting {
@@ -170,8 +183,8 @@ pub enum Error {
 
     /// NaN or infinity where a number was expected.
     #[error(
-        "{quantity} is {value}; the training has diverged or the data holds NaN: check the loss, \
-         lower the learning rate"
+        "{quantity} is {value}: check the batch and the parameters for NaN, and the loss at this \
+         point; if the training has diverged, lower the learning rate"
     )]
     NonFinite {
         /// What was not finite.
@@ -181,7 +194,10 @@ pub enum Error {
     },
 
     /// burn failed while a program ran.
-    #[error("burn failed while computing: {message}; check that the model runs on this device")]
+    #[error(
+        "burn failed while computing: {message}; check that the loss runs on this model, batch (indices \
+         within range?) and device"
+    )]
     Execution {
         /// burn's message.
         message: String,

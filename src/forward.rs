@@ -23,7 +23,7 @@ use crate::tangent::push_forward;
 /// the loss itself (Baydin et al. 2018, section 3.1).
 ///
 /// # Errors
-/// As [`HessianOperator::new`](crate::HessianOperator::new), and a vector of another model.
+/// As [`HessianOperator::new`](crate::HessianOperator::new), and a vector of another length.
 pub fn jvp<M, B, F>(model: &M, batch: B, loss: F, v: &ParamVector) -> Result<(f64, f64)>
 where
     M: Module,

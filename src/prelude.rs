@@ -2,7 +2,8 @@
 
 pub use crate::batch::Batch;
 pub use crate::estimator::{
-    BatchSharpnessConfig, FullBatchSharpnessConfig, MiniBatchSharpnessConfig, Sampling, Sharpness,
+    BatchSharpness, BatchSharpnessConfig, Draws, FullBatchSharpness, FullBatchSharpnessConfig,
+    MiniBatchSharpness, MiniBatchSharpnessConfig, Sampling, Sharpness,
 };
-pub use crate::operator::{HessianOperator, LinearOperator};
-pub use crate::solver::{EigenSolver, LanczosConfig, Which};
+pub use crate::operator::{ChunkMemory, HessianOperator, LinearOperator};
+pub use crate::solver::{EigenSolver, LanczosConfig, PowerIterationConfig, Which};

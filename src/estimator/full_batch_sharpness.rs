@@ -15,7 +15,9 @@ use crate::solver::LanczosConfig;
 /// Settings of [`FullBatchSharpness`].
 #[derive(Config, Debug)]
 pub struct FullBatchSharpnessConfig {
-    /// Samples per chunk: bounds the memory of one pass. The result does not depend on it.
+    /// Samples per chunk: bounds the memory of one pass, and with [`ChunkMemory::Recompute`] that of
+    /// the whole measurement. The result does not depend on it, for a loss that is a mean over
+    /// samples; others are an error where there is more than one chunk.
     #[config(default = 1024)]
     pub chunk_size: usize,
     /// Whether the residuals of all chunks stay in memory between products.
@@ -50,6 +52,9 @@ pub struct FullBatchSharpness<F> {
 impl<F> FullBatchSharpness<F> {
     /// Measures at the model's present parameters. `data` holds the whole set: tensors whose first
     /// dimension counts samples.
+    ///
+    /// Cost: a primal pass over the data, then at least nine products of about 1.2 gradients of the
+    /// whole data each.
     ///
     /// # Errors
     /// As [`FullBatchHessian::new`]. Not converging is a result.

@@ -37,7 +37,7 @@ pub struct TopEigenvalue {
     pub residual_norm: f64,
     /// Whether the residual is within the tolerance.
     pub converged: bool,
-    /// Hessian-vector products.
+    /// Hessian-vector products; one with a full-batch Hessian counts once, whatever its chunks.
     pub n_hvps: usize,
     /// The eigenvector v, of norm 1.
     pub vector: ParamVector,

@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 
 use super::{HessianOperator, LinearOperator};
 use crate::batch::{self, Batch};
-use crate::compiled::PreparedLoss;
+use crate::compiled::{PreparedLoss, loss_value};
 use crate::error::{Error, Result};
 use crate::model_state::ModelState;
 use crate::params::{ParamSpace, ParamVector};
@@ -52,7 +52,8 @@ impl<B: Batch> FullBatchHessian<B> {
     /// last one possibly smaller, and runs the primal pass of each.
     ///
     /// # Errors
-    /// As [`HessianOperator::new`]; [`Error::BatchSize`] for a chunk size of zero.
+    /// As [`HessianOperator::new`]; [`Error::InvalidSetting`] for a chunk size of zero;
+    /// [`Error::NotAMeanOverSamples`] for a loss that chunks would change.
     pub fn new<M, F>(
         model: &M,
         data: &B,
@@ -66,10 +67,14 @@ impl<B: Batch> FullBatchHessian<B> {
     {
         let n_samples = batch::n_samples(data)?;
         if chunk_size == 0 {
-            return Err(Error::BatchSize { batch_size: 0, n_samples });
+            let (setting, value) = ("chunk_size", "0".to_string());
+            return Err(Error::InvalidSetting { setting, value, expected: "at least 1" });
         }
         let state = ModelState::of(model)?;
         batch::signature(data, state.space().device())?;
+        if chunk_size < n_samples {
+            check_mean(model, &state, data, n_samples, &loss)?;
+        }
         let (mut chunks, mut total, mut gradient) = (Vec::new(), 0.0, state.space().zeros());
         let mut prepared: Option<(usize, PreparedLoss)> = None;
         for start in (0..n_samples).step_by(chunk_size) {
@@ -105,6 +110,37 @@ impl<B: Batch> FullBatchHessian<B> {
     pub fn gradient(&self) -> &ParamVector {
         &self.gradient
     }
+}
+
+/// Fails for a loss that is no mean over samples, on four samples across the data: their loss must
+/// be the mean of their single losses. A loss that does not run on one sample, or is not finite,
+/// is not judged here.
+fn check_mean<M, B, F>(
+    model: &M,
+    state: &ModelState,
+    data: &B,
+    n_samples: usize,
+    loss: &F,
+) -> Result<()>
+where
+    M: Module,
+    B: Batch,
+    F: Fn(&M, B) -> Tensor<1>,
+{
+    let parts = n_samples.min(4);
+    let samples: Vec<usize> = (0..parts).map(|i| i * n_samples / parts).collect();
+    let value = |samples: &[usize]| {
+        loss_value(model, state, &batch::select(data, samples), loss).unwrap_or(f64::NAN)
+    };
+    let together = value(&samples);
+    let single: Vec<f64> = samples.iter().map(|&i| value(&[i])).collect();
+    let mean = single.iter().sum::<f64>() / parts as f64;
+    let scale = single.iter().fold(together.abs(), |m, v| m.max(v.abs()));
+    // A sum is off by a factor, a weighted mean by its weights; f32 rounds at 1e-7.
+    if (together - mean).abs() > 1e-3 * scale {
+        return Err(Error::NotAMeanOverSamples { together, mean });
+    }
+    Ok(())
 }
 
 impl<B: Batch> LinearOperator for FullBatchHessian<B> {

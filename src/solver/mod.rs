@@ -43,7 +43,7 @@ pub enum StopReason {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EigenPair {
-    /// The Rayleigh quotient vᵀAv: a lower bound of λ_max.
+    /// The Rayleigh quotient vᵀAv: between λ_min and λ_max, so a bound on either from inside.
     pub value: f64,
     /// v, of norm 1.
     pub vector: ParamVector,

@@ -2,8 +2,9 @@
 
 use burn::module::{Module, Param, ParamId};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{DType, Device, Distribution, Tensor};
+use burn::tensor::{DType, Device, Distribution, Int, Tensor};
 use burn_sharpness::operator::{ChunkMemory, FullBatchHessian};
 use burn_sharpness::prelude::*;
 use burn_sharpness::solver::PowerIterationConfig;
@@ -112,6 +113,14 @@ fn loss_that_mixes_devices() {
     let outside = data(5).0.mean();
     let error = error_of(|_, _| outside.clone());
     assert!(matches!(error, Error::LossMixesDevices { .. }), "{error:?}");
+    // A loss with class weights that was made outside, on the model's device.
+    let weighted =
+        CrossEntropyLossConfig::new().with_weights(Some(vec![1.0, 2.0, 3.0])).init(&cpu());
+    let error = error_of(|m, (x, _)| {
+        let labels = Tensor::<1, Int>::zeros([5], &x.device());
+        weighted.forward(m.forward(x), labels)
+    });
+    assert!(matches!(error, Error::LossMixesDevices { .. }), "{error:?}");
     let tracked = data(5).1.autodiff();
     let error = error_of(|m, (x, _)| squared_error(m, (x, tracked.clone())));
     assert!(matches!(error, Error::LossMixesDevices { .. }), "{error:?}");
@@ -167,6 +176,35 @@ fn loss_whose_gradient_is_not_the_recorded_one() {
         squared_error(m, (x, y)) * scale
     });
     assert_eq!(error, Error::GradientMismatch { relative_difference: 0.5 });
+}
+
+#[test]
+fn a_check_without_anything_to_compare_is_made_again() {
+    let loss = |m: &Dense, (x, y): Pair| {
+        let f = m.forward(x);
+        (f.clone().detach() * f - y).powi_scalar(2).mean()
+    };
+    let (x, y) = data(5);
+    let error = model().hessian((x / 0.0, y), loss).unwrap_err();
+    assert!(matches!(error, Error::NonFinite { .. }), "{error:?}");
+    let error = model().hessian(data(5), loss).unwrap_err();
+    assert!(matches!(error, Error::GradientMismatch { .. }), "{error:?}");
+}
+
+#[test]
+fn chunks_of_a_loss_that_is_no_mean() {
+    let sum = |m: &Dense, (x, y): Pair| (m.forward(x) - y).powi_scalar(2).sum();
+    let measure = |chunk: usize| {
+        FullBatchSharpnessConfig::new().with_chunk_size(chunk).init(sum).measure(&model(), &data(8))
+    };
+    let error = measure(3).unwrap_err();
+    assert!(
+        matches!(error, Error::NotAMeanOverSamples { together, mean } if together > 2.0 * mean),
+        "{error:?}"
+    );
+    // In one chunk any loss is itself.
+    let whole = model().sharpness(data(8), sum).unwrap().value;
+    assert!((measure(8).unwrap().value / whole - 1.0).abs() < 1e-3);
 }
 
 #[test]
@@ -291,7 +329,10 @@ fn data_sets_that_do_not_fit() {
         assert_eq!(along.measure(&model(), &data(8)).unwrap_err(), expected);
     }
     let error = FullBatchHessian::new(&model(), &data(8), squared_error, 0, ChunkMemory::Keep);
-    assert_eq!(error.unwrap_err(), Error::BatchSize { batch_size: 0, n_samples: 8 });
+    assert!(
+        matches!(error.unwrap_err(), Error::InvalidSetting { setting: "chunk_size", .. }),
+        "a chunk size of zero"
+    );
 }
 
 #[test]
