@@ -181,6 +181,18 @@ pub enum Error {
         found: usize,
     },
 
+    /// A vector or block of another space: other parameters, dtype or device.
+    #[error(
+        "the vector belongs to another space: found {found}, expected {expected}; make vectors from \
+         the operator's own `space()` or `gradient()`"
+    )]
+    SpaceMismatch {
+        /// The operator's space.
+        expected: String,
+        /// The vector's space.
+        found: String,
+    },
+
     /// NaN or infinity where a number was expected.
     #[error(
         "{quantity} is {value}: check the batch and the parameters for NaN, and the loss at this \

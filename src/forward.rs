@@ -23,7 +23,7 @@ use crate::tangent::push_forward;
 /// the loss itself (Baydin et al. 2018, section 3.1).
 ///
 /// # Errors
-/// As [`HessianOperator::new`](crate::HessianOperator::new), and a vector of another length.
+/// As [`HessianOperator::new`](crate::HessianOperator::new), and a vector of another space.
 pub fn jvp<M, B, F>(model: &M, batch: B, loss: F, v: &ParamVector) -> Result<(f64, f64)>
 where
     M: Module,
@@ -32,7 +32,7 @@ where
 {
     let state = ModelState::of(model)?;
     batch::signature(&batch, state.space().device())?;
-    check_fits(&state, v)?;
+    state.space().check(v.space())?;
     let forward = LossGraph::capture(model, &state, &batch, &loss)?;
     let inputs = forward.param_inputs();
     let wrt: Vec<usize> = inputs.iter().flatten().copied().collect();
@@ -83,7 +83,7 @@ where
     F: Fn(&M, B) -> Tensor<1>,
 {
     let state = ModelState::of(model)?;
-    check_fits(&state, v)?;
+    state.space().check(v.space())?;
     let forward = LossGraph::capture(model, &state, &batch, &loss)?;
     let pushed = forward.differentiate()?.push_forward()?;
     let values = bind(pushed.sources(), &state, &batch::tensors(batch), &forward.constants);
@@ -93,11 +93,6 @@ where
     let mut outputs = run(graph, values, &state, v, &pushed.uses_tangent())?.into_iter();
     let parts = pushed.has_product().into_iter().map(|p| if p { outputs.next() } else { None });
     Ok(state.space().join_or_zeros(parts))
-}
-
-fn check_fits(state: &ModelState, v: &ParamVector) -> Result<()> {
-    let (expected, found) = (state.space().n_params(), v.len());
-    if expected == found { Ok(()) } else { Err(Error::LengthMismatch { expected, found }) }
 }
 
 fn run(

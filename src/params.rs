@@ -118,6 +118,28 @@ impl ParamSpace {
         self.upload(values)
     }
 
+    /// Fails unless vectors of `other` are vectors of this space: as many entries, of the same dtype,
+    /// on the same device, in the same shapes. Names may differ, and a [`flat`](Self::flat) space has
+    /// no shapes to compare.
+    pub(crate) fn check(&self, other: &Self) -> Result<()> {
+        let (expected, found) = (self.n_params, other.n_params);
+        if expected != found {
+            return Err(Error::LengthMismatch { expected, found });
+        }
+        let shapes =
+            |space: &Self| space.entries.iter().map(|e| e.shape.clone()).collect::<Vec<_>>();
+        let (ours, theirs, flat) = (shapes(self), shapes(other), vec![vec![expected]]);
+        let same_shapes = ours == theirs || ours == flat || theirs == flat;
+        if same_shapes && self.dtype == other.dtype && self.device == other.device {
+            return Ok(());
+        }
+        let describe = |space: &Self, shapes: &Vec<Vec<usize>>| {
+            format!("{:?} on {:?} with parameters {shapes:?}", space.dtype, space.device)
+        };
+        let (expected, found) = (describe(self, &ours), describe(other, &theirs));
+        Err(Error::SpaceMismatch { expected, found })
+    }
+
     fn upload(self: &Arc<Self>, values: Vec<f64>) -> ParamVector {
         let data = TensorData::new(values, [self.n_params]).convert_dtype(self.dtype);
         self.vector(Tensor::from_data(data, (&self.device, self.dtype)))
@@ -203,9 +225,9 @@ impl ParamVector {
     /// ⟨self, other⟩. One read-back.
     ///
     /// # Errors
-    /// [`Error::LengthMismatch`]; [`Error::Execution`] when the device fails.
+    /// [`Error::LengthMismatch`], [`Error::SpaceMismatch`]; [`Error::Execution`] when the device fails.
     pub fn dot(&self, other: &Self) -> Result<f64> {
-        self.check_fits(other.len())?;
+        self.space.check(&other.space)?;
         read_scalar(inner(&self.data, &other.data))
     }
 
@@ -225,9 +247,9 @@ impl ParamVector {
     /// self + factor · other.
     ///
     /// # Errors
-    /// [`Error::LengthMismatch`].
+    /// [`Error::LengthMismatch`], [`Error::SpaceMismatch`].
     pub fn axpy(&self, factor: f64, other: &Self) -> Result<Self> {
-        self.check_fits(other.len())?;
+        self.space.check(&other.space)?;
         let step = other.data.clone().mul_scalar(factor);
         Ok(self.space.vector(self.data.clone().add(step)))
     }
@@ -251,11 +273,6 @@ impl ParamVector {
         let scale = if norm > 0.0 { 1.0 / norm } else { 0.0 };
         Ok((self.scale(scale), norm))
     }
-
-    pub(crate) fn check_fits(&self, found: usize) -> Result<()> {
-        let expected = self.len();
-        if found == expected { Ok(()) } else { Err(Error::LengthMismatch { expected, found }) }
-    }
 }
 
 /// Several vectors of one space as the rows of a matrix `[k, n_params]`.
@@ -269,8 +286,8 @@ impl ParamBlock {
     /// A block of at least one vector.
     ///
     /// # Errors
-    /// [`Error::InvalidSetting`] for no vector, [`Error::LengthMismatch`] for vectors of different
-    /// spaces.
+    /// [`Error::InvalidSetting`] for no vector, [`Error::LengthMismatch`] or
+    /// [`Error::SpaceMismatch`] for vectors of different spaces.
     pub fn from_vectors(vectors: &[ParamVector]) -> Result<Self> {
         let first = vectors.first().ok_or(Error::InvalidSetting {
             setting: "vectors",
@@ -278,7 +295,7 @@ impl ParamBlock {
             expected: "at least one vector",
         })?;
         for vector in vectors {
-            first.check_fits(vector.len())?;
+            first.space.check(&vector.space)?;
         }
         let rows = vectors.iter().map(|v| v.data.clone().unsqueeze_dim(0)).collect();
         Ok(Self { space: first.space.clone(), data: Tensor::cat(rows, 0) })

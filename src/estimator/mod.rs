@@ -65,8 +65,8 @@ impl WarmStart {
         seed: u64,
     ) -> Result<Option<ParamBlock>> {
         let Some(vector) = &self.vector else { return Ok(None) };
-        if vector.len() != space.n_params() || vector.space().dtype() != space.dtype() {
-            return Ok(None);
+        if space.check(vector.space()).is_err() {
+            return Ok(None); // of another model
         }
         self.n_starts += 1;
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(self.n_starts));

@@ -53,7 +53,7 @@ pub trait Sharpness: Module {
     /// [`hessian`](Self::hessian).
     ///
     /// # Errors
-    /// As [`HessianOperator::new`], and a vector of another length.
+    /// As [`HessianOperator::new`], and a vector of another space.
     fn hvp<B, F>(&self, batch: B, loss: F, v: &ParamVector) -> Result<ParamVector>
     where
         B: Batch,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::LinearOperator;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::params::{ParamSpace, ParamVector};
 
 /// A symmetric operator made of a function v -> A·v.
@@ -34,10 +34,7 @@ impl<F: Fn(&ParamVector) -> Result<ParamVector>> LinearOperator for ClosureOpera
     }
 
     fn apply(&self, v: &ParamVector) -> Result<ParamVector> {
-        let expected = self.dim();
-        if v.len() != expected {
-            return Err(Error::LengthMismatch { expected, found: v.len() });
-        }
+        self.space().check(v.space())?;
         self.n_applies.set(self.n_applies.get() + 1);
         (self.product)(v)
     }

@@ -40,13 +40,10 @@ impl LinearOperator for DenseOperator {
     }
 
     fn apply(&self, v: &ParamVector) -> Result<ParamVector> {
-        let expected = self.dim();
-        if v.len() != expected {
-            return Err(Error::LengthMismatch { expected, found: v.len() });
-        }
+        self.space().check(v.space())?;
         self.n_applies.set(self.n_applies.get() + 1);
         let product = self.matrix.clone().matmul(v.tensor().unsqueeze_dim::<2>(1));
-        Ok(self.space.vector(product.reshape([expected])))
+        Ok(self.space.vector(product.reshape([self.dim()])))
     }
 
     fn n_applies(&self) -> usize {

@@ -149,10 +149,7 @@ impl<B: Batch> LinearOperator for FullBatchHessian<B> {
     }
 
     fn apply(&self, v: &ParamVector) -> Result<ParamVector> {
-        let expected = self.dim();
-        if v.len() != expected {
-            return Err(Error::LengthMismatch { expected, found: v.len() });
-        }
+        self.space().check(v.space())?;
         self.n_applies.set(self.n_applies.get() + 1);
         let mut sum: Option<ParamVector> = None;
         for Chunk { weight, source } in &self.chunks {

@@ -10,7 +10,7 @@ use burn_dispatch::DispatchTensor;
 use super::LinearOperator;
 use crate::batch::{self, Batch};
 use crate::compiled::{CompiledHessian, PreparedLoss, PrimalPass};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model_state::ModelState;
 use crate::params::{ParamSpace, ParamVector, finite};
 
@@ -37,8 +37,8 @@ impl HessianOperator {
     /// scales with it, so a mean over samples gives the Hessian of the mean.
     ///
     /// # Errors
-    /// Everything that can be wrong with a model, a batch or a loss: see [`Error`]. A loss that is
-    /// NaN or infinite is [`Error::NonFinite`].
+    /// Everything that can be wrong with a model, a batch or a loss: see [`Error`](crate::Error). A loss that is
+    /// NaN or infinite is [`Error::NonFinite`](crate::Error::NonFinite).
     ///
     /// ```
     /// use burn::nn::{Linear, LinearConfig};
@@ -94,7 +94,7 @@ impl HessianOperator {
     /// batches is batch sharpness. Cost: one product. A zero gradient gives `None`.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] when the product is not a number.
+    /// [`Error::NonFinite`](crate::Error::NonFinite) when the product is not a number.
     pub fn directional_sharpness(&self) -> Result<Option<f64>> {
         let (unit, norm) = self.gradient.normalized()?;
         if norm == 0.0 {
@@ -111,10 +111,7 @@ impl LinearOperator for HessianOperator {
     }
 
     fn apply(&self, v: &ParamVector) -> Result<ParamVector> {
-        let expected = self.dim();
-        if v.len() != expected {
-            return Err(Error::LengthMismatch { expected, found: v.len() });
-        }
+        self.space().check(v.space())?;
         self.n_applies.set(self.n_applies.get() + 1);
         let parts = self.space.split(v).into_iter().zip(&self.compiled.uses_tangent);
         let tangents = parts.filter(|(_, used)| **used).map(|(part, _)| part);

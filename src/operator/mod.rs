@@ -23,7 +23,8 @@ pub trait LinearOperator {
     /// A·v. Cost: one product.
     ///
     /// # Errors
-    /// [`Error::LengthMismatch`](crate::Error::LengthMismatch) for a vector of another length, and
+    /// [`Error::LengthMismatch`](crate::Error::LengthMismatch) or
+    /// [`Error::SpaceMismatch`](crate::Error::SpaceMismatch) for a vector of another space, and
     /// what the computation itself can raise.
     fn apply(&self, v: &ParamVector) -> Result<ParamVector>;
 

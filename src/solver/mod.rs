@@ -124,11 +124,10 @@ pub(crate) fn check_settings(
 ) -> Result<()> {
     let fail =
         |setting, value: String, expected| Err(Error::InvalidSetting { setting, value, expected });
-    let (expected, found) = (operator.dim(), start.map(|block| block.space().n_params()));
-    if let Some(found) = found.filter(|&found| found != expected) {
-        return Err(Error::LengthMismatch { expected, found });
+    if let Some(block) = start {
+        operator.space().check(block.space())?;
     }
-    if k == 0 || k > expected {
+    if k == 0 || k > operator.dim() {
         return fail("num_eigenvalues", k.to_string(), "from 1 to the number of parameters");
     }
     if !(rel_tol > 0.0 && rel_tol < 1.0) {

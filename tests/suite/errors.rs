@@ -380,6 +380,31 @@ fn vectors_of_another_space() {
 }
 
 #[test]
+fn vectors_of_another_dtype_or_other_parameters() {
+    let hessian = model().hessian(data(5), squared_error).unwrap();
+    let mismatch = |result: Result<burn_sharpness::ParamVector, Error>| {
+        matches!(result.unwrap_err(), Error::SpaceMismatch { .. })
+    };
+    let double = burn_sharpness::ParamSpace::flat(15, DType::F64, &cpu()).zeros();
+    assert!(mismatch(hessian.apply(&double)));
+    assert!(mismatch(hessian.gradient().axpy(1.0, &double)));
+    assert!(hessian.gradient().dot(&double).is_err());
+    // As many parameters, in other shapes.
+    let other = LinearConfig::new(14, 1).init(&cpu());
+    let loss = |m: &Linear, x: Tensor<2>| m.forward(x).powi_scalar(2).mean();
+    let x = float(wave(28, 0.3), [2, 14], DType::F32, &cpu());
+    let foreign = other.hessian(x, loss).unwrap().gradient().clone();
+    assert_eq!(foreign.len(), hessian.dim());
+    assert!(mismatch(hessian.apply(&foreign)));
+    assert!(mismatch(model().hvp(data(5), squared_error, &foreign)));
+    // A flat vector has no shapes of its own; one of an equal model fits.
+    let flat = burn_sharpness::ParamSpace::flat(15, DType::F32, &cpu()).zeros();
+    assert!(hessian.apply(&flat).is_ok());
+    let twin = model().hessian(data(3), squared_error).unwrap();
+    assert!(hessian.apply(twin.gradient()).is_ok());
+}
+
+#[test]
 fn numbers_that_are_not_finite() {
     let quantity = |error: Error| match error {
         Error::NonFinite { quantity, value } => {
