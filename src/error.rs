@@ -11,7 +11,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The loss uses operations that cannot be differentiated twice.
-    #[error("no derivative rule for {}; `burn_sharpness::op_support()` lists what works in this version", list(.0))]
+    #[error(
+        "no derivative rule for {}; `burn_sharpness::op_support()` lists what works in this version",
+        list(.0)
+    )]
     UnsupportedOps(Vec<UnsupportedOp>),
 
     /// The loss closure returned more or less than one number.

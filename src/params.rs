@@ -122,6 +122,9 @@ impl ParamSpace {
     /// on the same device, in the same shapes. Names may differ, and a [`flat`](Self::flat) space has
     /// no shapes to compare.
     pub(crate) fn check(&self, other: &Self) -> Result<()> {
+        if std::ptr::eq(self, other) {
+            return Ok(()); // in solvers, always
+        }
         let (expected, found) = (self.n_params, other.n_params);
         if expected != found {
             return Err(Error::LengthMismatch { expected, found });
@@ -225,7 +228,8 @@ impl ParamVector {
     /// ⟨self, other⟩. One read-back.
     ///
     /// # Errors
-    /// [`Error::LengthMismatch`], [`Error::SpaceMismatch`]; [`Error::Execution`] when the device fails.
+    /// [`Error::LengthMismatch`], [`Error::SpaceMismatch`]; [`Error::Execution`] when the device
+    /// fails.
     pub fn dot(&self, other: &Self) -> Result<f64> {
         self.space.check(&other.space)?;
         read_scalar(inner(&self.data, &other.data))

@@ -12,10 +12,11 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::Estimate;
-use super::minibatch_sharpness::{MiniBatchSharpnessConfig, Sampler};
+use super::monte_carlo::{MonteCarlo, Sample};
 use super::sampling::{Draws, Sampling};
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::operator::HessianOperator;
 
 /// Settings of [`BatchSharpness`].
 #[derive(Config, Debug)]
@@ -45,7 +46,19 @@ pub struct BatchSharpnessConfig {
 impl BatchSharpnessConfig {
     /// The estimator for `loss`, a closure from model and batch to one number.
     pub fn init<F>(&self, loss: F) -> BatchSharpness<F> {
-        BatchSharpness { config: self.clone(), loss, draw: 0 }
+        BatchSharpness { config: self.clone(), loss, n_measured: 0 }
+    }
+
+    fn monte_carlo(&self) -> MonteCarlo {
+        MonteCarlo {
+            batch_size: self.batch_size,
+            num_batches: self.num_batches,
+            target_relative_error: self.target_relative_error,
+            min_batches: self.min_batches,
+            sampling: self.sampling,
+            draws: self.draws,
+            seed: self.seed,
+        }
     }
 }
 
@@ -54,7 +67,7 @@ impl BatchSharpnessConfig {
 pub struct BatchSharpness<F> {
     config: BatchSharpnessConfig,
     loss: F,
-    draw: u64,
+    n_measured: u64,
 }
 
 /// One measurement of batch sharpness.
@@ -90,39 +103,17 @@ impl<F> BatchSharpness<F> {
         F: Fn(&M, B) -> Tensor<1>,
     {
         let began = Instant::now();
-        let BatchSharpnessConfig { batch_size, num_batches, min_batches, seed, .. } = self.config;
-        let config = MiniBatchSharpnessConfig::new(batch_size)
-            .with_num_batches(num_batches)
-            .with_target_relative_error(self.config.target_relative_error)
-            .with_min_batches(min_batches)
-            .with_sampling(self.config.sampling)
-            .with_seed(seed);
-        let draw = match self.config.draws {
-            Draws::Fresh => self.draw,
-            Draws::Fixed => 0,
+        let mut n_zero_gradients = 0;
+        let ratio = |hessian: &HessianOperator| {
+            let ratio = hessian.directional_sharpness()?;
+            n_zero_gradients += usize::from(ratio.is_none());
+            Ok(ratio)
         };
-        let sampler = Sampler::new(model, data, &self.loss, &config, draw)?;
-        self.draw += 1;
-        let (mut n_zero_gradients, mut n_hvps, mut ratios) = (0, 0, Vec::new());
-        let estimate = sampler.run(|hessian, values| {
-            match hessian.directional_sharpness()? {
-                Some(ratio) => {
-                    values.push(ratio);
-                    ratios.push(ratio);
-                    n_hvps += 1;
-                }
-                None => n_zero_gradients += 1,
-            }
-            Ok(())
-        })?;
-        let elapsed = began.elapsed();
-        Ok(BatchSharpnessMeasurement {
-            estimate,
-            values: ratios,
-            n_zero_gradients,
-            n_hvps,
-            draw,
-            elapsed,
-        })
+        let monte_carlo = self.config.monte_carlo();
+        let sample = monte_carlo.sample(model, data, &self.loss, self.n_measured, ratio)?;
+        self.n_measured += 1;
+        let Sample { estimate, values, draw } = sample;
+        let (n_hvps, elapsed) = (values.len(), began.elapsed());
+        Ok(BatchSharpnessMeasurement { estimate, values, n_zero_gradients, n_hvps, draw, elapsed })
     }
 }

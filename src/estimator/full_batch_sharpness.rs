@@ -7,9 +7,9 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::{TopEigenvalue, WarmStart, top_eigenvalue};
-use crate::batch::Batch;
+use crate::batch::{self, Batch};
 use crate::error::Result;
-use crate::operator::{ChunkMemory, FullBatchHessian};
+use crate::operator::{ChunkMemory, FullBatchHessian, check_mean};
 use crate::solver::LanczosConfig;
 
 /// Settings of [`FullBatchSharpness`].
@@ -37,7 +37,7 @@ pub struct FullBatchSharpnessConfig {
 impl FullBatchSharpnessConfig {
     /// The estimator for `loss`, which must be a mean over samples.
     pub fn init<F>(&self, loss: F) -> FullBatchSharpness<F> {
-        FullBatchSharpness { config: self.clone(), loss, warm: WarmStart::default() }
+        FullBatchSharpness { config: self.clone(), loss, warm: WarmStart::default(), is_mean: false }
     }
 }
 
@@ -47,6 +47,8 @@ pub struct FullBatchSharpness<F> {
     config: FullBatchSharpnessConfig,
     loss: F,
     warm: WarmStart,
+    /// Whether the loss was found to be a mean over samples, at the first measurement in chunks.
+    is_mean: bool,
 }
 
 impl<F> FullBatchSharpness<F> {
@@ -67,7 +69,11 @@ impl<F> FullBatchSharpness<F> {
         let began = Instant::now();
         let FullBatchSharpnessConfig { chunk_size, memory, rel_tol, max_applies, seed } =
             self.config;
-        let hessian = FullBatchHessian::new(model, data, &self.loss, chunk_size, memory)?;
+        if chunk_size < batch::n_samples(data)? && !self.is_mean {
+            check_mean(model, data, &self.loss)?;
+            self.is_mean = true;
+        }
+        let hessian = FullBatchHessian::of_mean(model, data, &self.loss, chunk_size, memory)?;
         let solver = LanczosConfig::new()
             .with_rel_tol(rel_tol)
             .with_max_applies(max_applies)

@@ -11,12 +11,11 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::sampling::{Draws, Sampling, draw_batches};
+use super::monte_carlo::{MonteCarlo, Sample};
+use super::sampling::{Draws, Sampling};
 use super::{Estimate, TopEigenvalue, WarmStart, top_eigenvalue};
-use crate::batch::{self, Batch};
-use crate::compiled::PreparedLoss;
-use crate::error::{Error, Result};
-use crate::model_state::ModelState;
+use crate::batch::Batch;
+use crate::error::Result;
 use crate::operator::HessianOperator;
 use crate::solver::LanczosConfig;
 
@@ -58,28 +57,26 @@ impl MiniBatchSharpnessConfig {
     /// The estimator for `loss`, a closure from model and batch to one number.
     pub fn init<F>(&self, loss: F) -> MiniBatchSharpness<F> {
         let (warm, live) = (WarmStart::default(), WarmStart::default());
-        MiniBatchSharpness { config: self.clone(), loss, warm, live, draw: 0 }
+        MiniBatchSharpness { config: self.clone(), loss, warm, live, n_measured: 0 }
     }
 
-    fn check(&self) -> Result<()> {
-        let fail =
-            |setting, value, expected| Err(Error::InvalidSetting { setting, value, expected });
-        if self.num_batches == 0 {
-            return fail("num_batches", "0".into(), "at least 1");
-        }
-        match self.target_relative_error {
-            Some(target) if target.is_nan() || target <= 0.0 => {
-                fail("target_relative_error", target.to_string(), "above 0")
-            }
-            _ => Ok(()),
-        }
-    }
-
-    pub(super) fn solver(&self) -> LanczosConfig {
+    fn solver(&self) -> LanczosConfig {
         LanczosConfig::new()
             .with_rel_tol(self.rel_tol)
             .with_max_applies(self.max_applies)
             .with_seed(self.seed)
+    }
+
+    fn monte_carlo(&self) -> MonteCarlo {
+        MonteCarlo {
+            batch_size: self.batch_size,
+            num_batches: self.num_batches,
+            target_relative_error: self.target_relative_error,
+            min_batches: self.min_batches,
+            sampling: self.sampling,
+            draws: self.draws,
+            seed: self.seed,
+        }
     }
 }
 
@@ -94,7 +91,7 @@ pub struct MiniBatchSharpness<F> {
     loss: F,
     warm: WarmStart,
     live: WarmStart,
-    draw: u64,
+    n_measured: u64,
 }
 
 /// One measurement of mini-batch sharpness.
@@ -111,7 +108,7 @@ pub struct MiniBatchSharpnessMeasurement {
     pub n_unconverged: usize,
     /// Hessian-vector products.
     pub n_hvps: usize,
-    /// Number of this measurement: [`draw_batches`] with it gives the batches again.
+    /// Number of this measurement: [`draw_batches`](super::draw_batches) with it gives the batches again.
     pub draw: u64,
     /// Wall time.
     pub elapsed: Duration,
@@ -131,7 +128,7 @@ impl<F> MiniBatchSharpness<F> {
     /// gradients. The first measurement of a loss also compiles and checks it.
     ///
     /// # Errors
-    /// [`Error::BatchSize`], [`Error::InvalidSetting`], and everything of [`HessianOperator::new`].
+    /// [`Error::BatchSize`](crate::Error::BatchSize), [`Error::InvalidSetting`](crate::Error::InvalidSetting), and everything of [`HessianOperator::new`].
     /// Not converging is counted in the result.
     pub fn measure<M, B>(&mut self, model: &M, data: &B) -> Result<MiniBatchSharpnessMeasurement>
     where
@@ -140,29 +137,18 @@ impl<F> MiniBatchSharpness<F> {
         F: Fn(&M, B) -> Tensor<1>,
     {
         let began = Instant::now();
-        let draw = match self.config.draws {
-            Draws::Fresh => self.draw,
-            Draws::Fixed => 0,
-        };
-        let sampler = Sampler::new(model, data, &self.loss, &self.config, draw)?;
-        self.draw += 1;
-        let (mut values, mut residual_norms) = (Vec::new(), Vec::new());
-        let (mut n_hvps, mut n_unconverged) = (0, 0);
-        let estimate = sampler.run(|hessian, values_so_far| {
-            let found = top_eigenvalue(
-                &hessian,
-                hessian.gradient(),
-                &self.config.solver(),
-                &mut self.warm,
-            )?;
-            let pair = found.first();
-            values_so_far.push(pair.value);
-            values.push(pair.value);
-            residual_norms.push(pair.residual_norm);
+        let Self { config, loss, warm, n_measured, .. } = self;
+        let (mut residual_norms, mut n_hvps, mut n_unconverged) = (Vec::new(), 0, 0);
+        let top = |hessian: &HessianOperator| {
+            let found = top_eigenvalue(hessian, hessian.gradient(), &config.solver(), warm)?;
+            residual_norms.push(found.first().residual_norm);
             n_unconverged += usize::from(!found.converged());
             n_hvps += found.n_applies;
-            Ok(())
-        })?;
+            Ok(Some(found.first().value))
+        };
+        let sample = config.monte_carlo().sample(model, data, loss, *n_measured, top)?;
+        *n_measured += 1;
+        let Sample { estimate, values, draw } = sample;
         let elapsed = began.elapsed();
         Ok(MiniBatchSharpnessMeasurement {
             estimate,
@@ -191,68 +177,5 @@ impl<F> MiniBatchSharpness<F> {
         let found =
             top_eigenvalue(&hessian, hessian.gradient(), &self.config.solver(), &mut self.live)?;
         Ok(TopEigenvalue::from_result(&found, hessian.loss(), began))
-    }
-}
-
-/// Mini-batch Hessians of one measurement, one after the other: the loss is recorded once, the
-/// model's tensors are read once.
-pub(super) struct Sampler<'a, M, B, F> {
-    model: &'a M,
-    data: &'a B,
-    loss: &'a F,
-    config: &'a MiniBatchSharpnessConfig,
-    state: ModelState,
-    batches: Vec<Vec<usize>>,
-}
-
-impl<'a, M, B, F> Sampler<'a, M, B, F>
-where
-    M: Module,
-    B: Batch,
-    F: Fn(&M, B) -> Tensor<1>,
-{
-    pub fn new(
-        model: &'a M,
-        data: &'a B,
-        loss: &'a F,
-        config: &'a MiniBatchSharpnessConfig,
-        draw: u64,
-    ) -> Result<Self> {
-        let MiniBatchSharpnessConfig { batch_size, num_batches, sampling, seed, .. } = *config;
-        config.check()?;
-        let n_samples = batch::n_samples(data)?;
-        let state = ModelState::of(model)?;
-        batch::signature(data, state.space().device())?;
-        let batches = draw_batches(sampling, n_samples, batch_size, num_batches, seed, draw)?;
-        Ok(Self { model, data, loss, config, state, batches })
-    }
-
-    /// Calls `visit` with each mini-batch Hessian and the list to which it may add a value, until
-    /// the batches are used up or the target error is reached.
-    pub fn run(
-        &self,
-        mut visit: impl FnMut(HessianOperator, &mut Vec<f64>) -> Result<()>,
-    ) -> Result<Estimate> {
-        let mut prepared: Option<PreparedLoss> = None;
-        let mut values = Vec::new();
-        for (done, indices) in self.batches.iter().enumerate() {
-            let batch = batch::select(self.data, indices);
-            let ready = match prepared.take().filter(|_| B::TENSORS_ONLY) {
-                Some(ready) => ready,
-                None => PreparedLoss::of(self.model, &self.state, &batch, self.loss)?,
-            };
-            visit(HessianOperator::at(&self.state, batch, &ready)?, &mut values)?;
-            prepared = Some(ready);
-            if done + 1 >= self.config.min_batches
-                && let Some(target) = self.config.target_relative_error
-                && Estimate::of(&values).is_some_and(|e| e.relative_error() <= target)
-            {
-                break;
-            }
-        }
-        Estimate::of(&values).ok_or(Error::NonFinite {
-            quantity: "gᵀHg/‖g‖² of batches that all have a zero gradient",
-            value: f64::NAN,
-        })
     }
 }

@@ -3,6 +3,7 @@
 mod batch_sharpness;
 mod full_batch_sharpness;
 mod minibatch_sharpness;
+mod monte_carlo;
 mod sampling;
 mod sharpness;
 mod statistics;

@@ -65,6 +65,24 @@ impl<B: Batch> FullBatchHessian<B> {
         M: Module,
         F: Fn(&M, B) -> Tensor<1>,
     {
+        if chunk_size < batch::n_samples(data)? {
+            check_mean(model, data, &loss)?;
+        }
+        Self::of_mean(model, data, &loss, chunk_size, memory)
+    }
+
+    /// `new` for a loss that is known to be a mean over samples, or for a single chunk.
+    pub(crate) fn of_mean<M, F>(
+        model: &M,
+        data: &B,
+        loss: &F,
+        chunk_size: usize,
+        memory: ChunkMemory,
+    ) -> Result<Self>
+    where
+        M: Module,
+        F: Fn(&M, B) -> Tensor<1>,
+    {
         let n_samples = batch::n_samples(data)?;
         if chunk_size == 0 {
             let (setting, value) = ("chunk_size", "0".to_string());
@@ -72,9 +90,6 @@ impl<B: Batch> FullBatchHessian<B> {
         }
         let state = ModelState::of(model)?;
         batch::signature(data, state.space().device())?;
-        if chunk_size < n_samples {
-            check_mean(model, &state, data, n_samples, &loss)?;
-        }
         let (mut chunks, mut total, mut gradient) = (Vec::new(), 0.0, state.space().zeros());
         let mut prepared: Option<(usize, PreparedLoss)> = None;
         for start in (0..n_samples).step_by(chunk_size) {
@@ -83,7 +98,7 @@ impl<B: Batch> FullBatchHessian<B> {
             let usable = prepared.as_ref().filter(|(n, _)| B::TENSORS_ONLY && *n == len);
             let ready = match usable {
                 Some((_, ready)) => ready.clone(),
-                None => PreparedLoss::of(model, &state, &part, &loss)?,
+                None => PreparedLoss::of(model, &state, &part, loss)?,
             };
             let operator = HessianOperator::at(&state, part.clone(), &ready)?;
             let weight = len as f64 / n_samples as f64;
@@ -115,22 +130,18 @@ impl<B: Batch> FullBatchHessian<B> {
 /// Fails for a loss that is no mean over samples, on four samples across the data: their loss must
 /// be the mean of their single losses. A loss that does not run on one sample, or is not finite,
 /// is not judged here.
-fn check_mean<M, B, F>(
-    model: &M,
-    state: &ModelState,
-    data: &B,
-    n_samples: usize,
-    loss: &F,
-) -> Result<()>
+pub(crate) fn check_mean<M, B, F>(model: &M, data: &B, loss: &F) -> Result<()>
 where
     M: Module,
     B: Batch,
     F: Fn(&M, B) -> Tensor<1>,
 {
+    let (n_samples, state) = (batch::n_samples(data)?, ModelState::of(model)?);
+    batch::signature(data, state.space().device())?;
     let parts = n_samples.min(4);
     let samples: Vec<usize> = (0..parts).map(|i| i * n_samples / parts).collect();
     let value = |samples: &[usize]| {
-        loss_value(model, state, &batch::select(data, samples), loss).unwrap_or(f64::NAN)
+        loss_value(model, &state, &batch::select(data, samples), loss).unwrap_or(f64::NAN)
     };
     let together = value(&samples);
     let single: Vec<f64> = samples.iter().map(|&i| value(&[i])).collect();

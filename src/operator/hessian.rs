@@ -37,8 +37,8 @@ impl HessianOperator {
     /// scales with it, so a mean over samples gives the Hessian of the mean.
     ///
     /// # Errors
-    /// Everything that can be wrong with a model, a batch or a loss: see [`Error`](crate::Error). A loss that is
-    /// NaN or infinite is [`Error::NonFinite`](crate::Error::NonFinite).
+    /// Everything that can be wrong with a model, a batch or a loss: see [`Error`](crate::Error). A
+    /// loss that is NaN or infinite is [`Error::NonFinite`](crate::Error::NonFinite).
     ///
     /// ```
     /// use burn::nn::{Linear, LinearConfig};
