@@ -4,7 +4,11 @@
 //! computed. Parameters, other model tensors and batch tensors become placeholders of the right
 //! shape and dtype: no value is copied, and a closure that asks for one gets a typed error.
 //!
+//! With noise the recording is another one: see [`noise`].
+//!
 //! Cost: some 0.1 ms for a small network, independent of its width.
+
+mod noise;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,8 +16,10 @@ use std::sync::Mutex;
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::kind::Autodiff as Kind;
-use burn::tensor::{Bool, DType, Device, DeviceSettings, Int, Tensor, TensorData};
-use burn_backend::set_default_dtypes;
+use burn::tensor::{Bool, DType, Device, DeviceSettings, Distribution, Int, Tensor, TensorData};
+use burn_autodiff::Autodiff;
+use burn_backend::tensor::FloatTensor;
+use burn_backend::{TensorMetadata, set_default_dtypes};
 use burn_capture::{CaptureBackend, CaptureDevice, CapturedGraph};
 use burn_dispatch::{
     BackendTensor, Dispatch, DispatchDevice, DispatchKindConversion, DispatchTensor,
@@ -24,6 +30,7 @@ use crate::batch::{Batch, TensorMapper};
 use crate::display::write_graph;
 use crate::error::{Error, Result, catch_panic};
 use crate::ir::TensorGraph;
+use crate::mode::Mode;
 use crate::model_state::{ModelState, Slot};
 
 /// Where an input of a graph gets its value from.
@@ -39,6 +46,8 @@ pub(crate) enum Source {
     Constant(usize),
     /// Data that differentiation or a rule made: the same at every run.
     Fixed(TensorData),
+    /// Random draw number `index` of the loss.
+    Noise { index: usize, distribution: Distribution, shape: Vec<usize>, dtype: DType },
 }
 
 impl Source {
@@ -49,6 +58,7 @@ impl Source {
             Self::Batch(i) => format!("batch {i}"),
             Self::Constant(i) => format!("constant {i}"),
             Self::Fixed(_) => "fixed data".into(),
+            Self::Noise { index, .. } => format!("noise {index}"),
         }
     }
 }
@@ -63,7 +73,24 @@ pub struct LossGraph {
     pub(crate) constants: Vec<TensorData>,
     pub(crate) n_params: usize,
     pub(crate) settings: DeviceSettings,
+    /// States that are running means of batch normalizations in training.
+    pub(crate) training_means: Vec<usize>,
+    /// The gradient, where it was recorded with the loss (with noise).
+    pub(crate) gradient: Option<RecordedGradient>,
 }
+
+/// A gradient that burn's autodiff recorded behind the loss.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RecordedGradient {
+    pub graph: TensorGraph,
+    pub sources: Vec<Source>,
+    /// For each trainable parameter, its position among the outputs.
+    pub gradients: Vec<Option<usize>>,
+}
+
+/// The backend that differentiates recorded operations.
+pub(crate) type Recorded = Autodiff<CaptureBackend>;
+pub(crate) type Tracked = FloatTensor<Recorded>;
 
 impl fmt::Display for LossGraph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,10 +104,12 @@ pub(crate) fn source_names(sources: &[Source]) -> Vec<String> {
 }
 
 impl LossGraph {
-    /// Records the operations of `loss(model, batch)`.
+    /// Records the operations of `loss(model, batch)` in the mode of `state`.
     ///
-    /// `model` is not changed: what runs is a detached copy of it (`Module::valid`), so modules
-    /// that behave differently in training (dropout, noise) are deterministic.
+    /// `model` is not changed: what runs is a detached copy of it (`Module::valid`). In
+    /// [`Mode::Train`] and [`Mode::Eval`] modules that behave differently in training (dropout,
+    /// noise) are deterministic, and a batch normalization is recorded with its running statistics,
+    /// which [`expand`](Self::expand) replaces by those of the batch where it is in training.
     ///
     /// # Errors
     /// [`Error::NonScalarLoss`], [`Error::LossReadsData`], [`Error::LossMixesDevices`],
@@ -91,6 +120,11 @@ impl LossGraph {
         B: Batch,
         F: Fn(&M, B) -> Tensor<1> + ?Sized,
     {
+        let training_means = match state.mode() {
+            Mode::Train => state.training_means(),
+            Mode::Eval => Vec::new(),
+            Mode::TrainWithNoise { .. } => return noise::capture(model, state, batch, loss),
+        };
         let settings = state.space().device().settings();
         let device = PooledDevice::take(settings);
         let mut recorder = Recorder::new(&device.device, state);
@@ -121,7 +155,8 @@ impl LossGraph {
             Source::Constant(constants.len() - 1)
         });
         let n_params = state.space().entries().len();
-        Ok(Self { graph, sources, constants, n_params, settings })
+        let gradient = None;
+        Ok(Self { graph, sources, constants, n_params, settings, training_means, gradient })
     }
 
     /// Positions of the inputs that are trainable parameters, in parameter order; `None` for a
@@ -205,8 +240,19 @@ impl<'a> Recorder<'a> {
     }
 }
 
-/// Turns what a scope recorded into a graph with dense ids: placeholders (the operations `Empty`
-/// with these ids) and initialized data become inputs.
+/// What an operation without inputs makes, if a placeholder can stand for it: an uninitialized
+/// tensor or a random draw.
+fn placeholder(op: &OperationIr) -> Option<&TensorIr> {
+    match op {
+        OperationIr::BaseFloat(BaseOperationIr::Empty(d))
+        | OperationIr::BaseInt(BaseOperationIr::Empty(d))
+        | OperationIr::BaseBool(BaseOperationIr::Empty(d)) => Some(&d.out),
+        op => noise::random(op).map(|d| &d.out),
+    }
+}
+
+/// Turns what a scope recorded into a graph with dense ids: placeholders (operations without inputs
+/// that make these ids) and initialized data become inputs.
 pub(crate) fn graph_of(
     captured: CapturedGraph,
     placeholders: &HashMap<TensorId, Source>,
@@ -216,12 +262,10 @@ pub(crate) fn graph_of(
     let mut graph = TensorGraph { inputs: Vec::new(), ops: Vec::new(), outputs };
     let mut sources = Vec::new();
     for op in captured.graph.operations {
-        if let OperationIr::BaseFloat(BaseOperationIr::Empty(d))
-        | OperationIr::BaseInt(BaseOperationIr::Empty(d))
-        | OperationIr::BaseBool(BaseOperationIr::Empty(d)) = &op
-            && let Some(source) = placeholders.get(&d.out.id)
+        if let Some(made) = placeholder(&op)
+            && let Some(source) = placeholders.get(&made.id)
         {
-            graph.inputs.push(d.out.clone());
+            graph.inputs.push(made.clone());
             sources.push(source.clone());
         } else if !matches!(op, OperationIr::Init(_)) {
             graph.ops.push(op);
@@ -280,6 +324,11 @@ fn capture_ir<const D: usize, K: Kind>(tensor: &Tensor<D, K>) -> TensorIr {
         }
     };
     TensorIr::uninit(id, tensor.shape(), tensor.dtype())
+}
+
+/// Id, shape and dtype of a recorded float.
+pub(crate) fn ir_of(tensor: &FloatTensor<CaptureBackend>) -> TensorIr {
+    TensorIr::uninit(tensor.id(), tensor.shape(), tensor.dtype())
 }
 
 /// A capture device for as long as this lives; then it goes back to the pool.

@@ -12,11 +12,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::Module;
-use burn::tensor::{DeviceSettings, Tensor, TensorData};
+use burn::tensor::{DType, DeviceSettings, Distribution, Tensor, TensorData};
 use burn_dispatch::{Dispatch, DispatchTensor};
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
 
 use crate::batch::{self, Batch};
-use crate::capture::{LossGraph, Source};
+use crate::capture::{LossGraph, RecordedGradient, Source};
 use crate::error::{Error, Result};
 use crate::ir::TensorGraph;
 use crate::ir::replay::Value;
@@ -123,7 +125,8 @@ impl PreparedLoss {
         };
         let prepared = Self { compiled, constants };
         let gradient = |state: &ModelState| Ok(prepared.primal(state, batch.clone())?.gradient);
-        let verified = verify(model, state, batch, loss, gradient)?;
+        // With noise burn's own gradient is what was recorded, and another run draws other noise.
+        let verified = forward.gradient.is_some() || verify(model, state, batch, loss, gradient)?;
         let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
         cache.insert(key, &prepared.compiled, verified.then_some(closure));
         Ok(prepared)
@@ -173,8 +176,28 @@ pub(crate) fn bind(
         Source::Batch(i) => batch[*i].clone(),
         Source::Constant(i) => upload(&constants[*i]),
         Source::Fixed(data) => upload(data),
+        Source::Noise { index, distribution, shape, dtype } => {
+            // Each draw has a generator of its own: programs read them in different orders.
+            let mut rng = Xoshiro256PlusPlus::seed_from_u64(state.noise_seed(*index));
+            upload(&draw(shape, *distribution, *dtype, &mut rng))
+        }
     };
     sources.iter().map(value).collect()
+}
+
+/// A random tensor, drawn on the host.
+fn draw(
+    shape: &[usize],
+    distribution: Distribution,
+    dtype: DType,
+    rng: &mut Xoshiro256PlusPlus,
+) -> TensorData {
+    let data = if dtype.is_float() {
+        TensorData::random::<f64, _, _>(shape.to_vec(), distribution, rng)
+    } else {
+        TensorData::random::<i64, _, _>(shape.to_vec(), distribution, rng)
+    };
+    data.convert_dtype(dtype)
 }
 
 /// What a compiled product depends on.
@@ -183,6 +206,8 @@ struct Key {
     hash: u64,
     graph: TensorGraph,
     sources: Vec<Source>,
+    training_means: Vec<usize>,
+    gradient: Option<RecordedGradient>,
     n_params: usize,
     settings: DeviceSettings,
 }
@@ -196,6 +221,8 @@ impl Key {
             hash: hasher.finish(),
             graph: forward.graph.clone(),
             sources: forward.sources.clone(),
+            training_means: forward.training_means.clone(),
+            gradient: forward.gradient.clone(),
             n_params: forward.n_params,
             settings: forward.settings,
         }
@@ -207,6 +234,8 @@ impl Key {
             && self.settings == other.settings
             && self.graph == other.graph
             && self.sources == other.sources
+            && self.training_means == other.training_means
+            && self.gradient == other.gradient
     }
 }
 

@@ -33,7 +33,7 @@ where
     let state = ModelState::of(model)?;
     batch::signature(&batch, state.space().device())?;
     state.space().check(v.space())?;
-    let forward = LossGraph::capture(model, &state, &batch, &loss)?;
+    let forward = LossGraph::capture(model, &state, &batch, &loss)?.expand()?;
     let inputs = forward.param_inputs();
     let wrt: Vec<usize> = inputs.iter().flatten().copied().collect();
     let pushed = push_forward(&forward.graph, &wrt, forward.settings)?;
@@ -63,8 +63,9 @@ impl LossGraph {
     /// # Errors
     /// [`Error::UnsupportedOps`].
     pub fn differentiated_ops(&self) -> Result<BTreeSet<String>> {
-        let wrt: Vec<usize> = self.param_inputs().into_iter().flatten().collect();
-        Ok(push_forward(&self.graph, &wrt, self.settings)?.differentiated)
+        let expanded = self.expand()?;
+        let wrt: Vec<usize> = expanded.param_inputs().into_iter().flatten().collect();
+        Ok(push_forward(&expanded.graph, &wrt, self.settings)?.differentiated)
     }
 }
 

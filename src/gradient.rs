@@ -7,21 +7,21 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
-use burn::tensor::{DType, DeviceSettings};
-use burn_autodiff::Autodiff;
-use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
-use burn_backend::{AutodiffBackend, TensorMetadata};
-use burn_capture::{CaptureBackend, CaptureDevice};
-use burn_ir::{NumericOperationIr, OperationIr, ScalarIr, TensorId, TensorIr};
+use burn::tensor::DeviceSettings;
+use burn_backend::AutodiffBackend;
+use burn_backend::ops::FloatTensorOps;
+use burn_capture::CaptureDevice;
+use burn_ir::{NumericOperationIr, OperationIr, ScalarIr, TensorId};
 
-use crate::capture::{LossGraph, PooledDevice, Source, graph_of, source_names};
+use crate::capture::{
+    LossGraph, PooledDevice, Recorded, RecordedGradient, Source, Tracked, graph_of, ir_of,
+    source_names,
+};
 use crate::display::write_graph;
 use crate::error::{Error, Result, catch_panic};
 use crate::ir::TensorGraph;
-use crate::ir::replay::{Replay, Value};
-use crate::tangent::check_supported;
-
-type Recorded = Autodiff<CaptureBackend>;
+use crate::ir::replay::Replay;
+use crate::tangent::unsupported_ops;
 
 /// Forward and backward operations of a loss. Outputs: the loss, then the gradient of each
 /// trainable parameter that has one.
@@ -42,13 +42,27 @@ impl fmt::Display for GradientGraph {
 }
 
 impl LossGraph {
-    /// Records the gradient of the loss with respect to the trainable parameters.
+    /// Records the gradient of the loss with respect to the trainable parameters; what no rule
+    /// serves in one step is written out first ([`expand`](Self::expand)).
     ///
     /// # Errors
     /// [`Error::UnsupportedOps`] with every operation that has no rule, [`Error::NotDifferentiable`]
     /// when burn's Autodiff fails, [`Error::LossIndependentOfParameters`].
     pub fn differentiate(&self) -> Result<GradientGraph> {
-        check_supported(&self.graph)?;
+        match &self.gradient {
+            // Unless burn has the gradient of an operation as one that cannot be differentiated again.
+            Some(recorded) if unsupported_ops(&recorded.graph).is_empty() => {
+                let RecordedGradient { graph, sources, gradients } = recorded.clone();
+                if gradients.iter().all(Option::is_none) {
+                    return Err(Error::LossIndependentOfParameters);
+                }
+                Ok(GradientGraph { graph, sources, gradients, settings: self.settings })
+            }
+            _ => self.expand()?.differentiate_expanded(),
+        }
+    }
+
+    fn differentiate_expanded(&self) -> Result<GradientGraph> {
         let device = PooledDevice::take(self.settings);
         let mut placeholders: HashMap<TensorId, Source> = HashMap::new();
         let mut outputs = Vec::new();
@@ -84,43 +98,24 @@ impl LossGraph {
     }
 }
 
-type Tracked = burn_backend::tensor::FloatTensor<Recorded>;
-
-/// Runs the forward operations on tracked placeholders; returns the loss and each parameter's leaf.
+/// Runs the forward operations with tracked parameters; returns the loss and each parameter's leaf.
 fn replay_with_leaves(
     forward: &LossGraph,
     device: &CaptureDevice,
     placeholders: &mut HashMap<TensorId, Source>,
 ) -> (Tracked, Vec<Option<Tracked>>) {
-    let graph = &forward.graph;
-    let mut replay = Replay::<Recorded>::new(graph.next_id() as usize, *device);
-    let mut leaves = vec![None; forward.n_params];
-    for (input, source) in graph.inputs.iter().zip(&forward.sources) {
-        let (shape, dtype) = (input.shape.clone(), input.dtype);
-        let (id, value) = if dtype.is_float() {
-            let tensor = CaptureBackend::float_empty(shape, device, dtype.into());
-            let id = tensor.id();
-            let mut tensor = Recorded::from_inner(tensor);
-            if let Source::Param(i) = source {
-                tensor = Recorded::float_set_require_grad(tensor, true);
-                leaves[*i] = Some(tensor.clone());
-            }
-            (id, Value::Float(tensor))
-        } else if let DType::Bool(_) = dtype {
-            let tensor = CaptureBackend::bool_empty(shape, device, dtype.into());
-            (tensor.id(), Value::Bool(tensor))
-        } else {
-            let tensor = CaptureBackend::int_empty(shape, device, dtype.into());
-            (tensor.id(), Value::Int(tensor))
-        };
-        placeholders.insert(id, source.clone());
-        replay.set(input, value);
-    }
-    for op in &graph.ops {
+    let mut replay = Replay::of(forward, device, placeholders);
+    let mut track = |position: usize| {
+        let input = &forward.graph.inputs[position];
+        let leaf = Recorded::float_set_require_grad(replay.float(input), true);
+        replay.set_float(input, leaf.clone());
+        leaf
+    };
+    let leaves = forward.param_inputs().into_iter().map(|p| p.map(&mut track)).collect();
+    for op in &forward.graph.ops {
         replay.run(&exact_in_f64(op));
     }
-    let loss = replay.get(&graph.outputs[0]).into_float();
-    (loss.expect("the loss is a float tensor"), leaves)
+    (replay.loss(&forward.graph), leaves)
 }
 
 /// The operation in a form whose gradient burn computes in full precision: its gradient of x / c
@@ -134,8 +129,4 @@ fn exact_in_f64(op: &OperationIr) -> Cow<'_, OperationIr> {
         }
         op => Cow::Borrowed(op),
     }
-}
-
-fn ir_of(tensor: &burn_backend::tensor::FloatTensor<CaptureBackend>) -> TensorIr {
-    TensorIr::uninit(tensor.id(), tensor.shape(), tensor.dtype())
 }

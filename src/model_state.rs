@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::module::{Flag, Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Bool, DType, Device, Int, Tensor};
 use burn_dispatch::DispatchTensor;
 
 use crate::error::{Error, Result};
+use crate::mode::Mode;
 use crate::params::{ParamSpace, ParamVector};
 
 /// Place of a model tensor.
@@ -18,8 +19,8 @@ pub(crate) enum Slot {
     State(usize),
 }
 
-/// The tensors of a model at one moment, as handles: nothing is copied, and training on does not
-/// change them.
+/// The tensors of a model at one moment, as handles, and the [`Mode`] in which it is differentiated:
+/// nothing is copied, and training on does not change them.
 ///
 /// Trainable parameters are those that require gradients, in visit order; on a plain device those
 /// that would after `Module::train`. Everything else that `Module::visit` shows (frozen
@@ -30,9 +31,30 @@ pub struct ModelState {
     pub(crate) params: Vec<DispatchTensor>,
     pub(crate) state: Vec<DispatchTensor>,
     slots: HashMap<ParamId, Slot>,
+    mode: Mode,
+    /// Number of the operator among those of one measurement: each has noise of its own.
+    draw: u64,
+    norms: Vec<Norm>,
+}
+
+/// State slots of the running statistics of a batch normalization.
+#[derive(Clone, Debug, Default)]
+struct Norm {
+    path: String,
+    is_training: bool,
+    mean: Option<usize>,
+    variance: Option<usize>,
 }
 
 impl ModelState {
+    /// Reads the handles of `model`'s tensors, for [`Mode::Train`].
+    ///
+    /// # Errors
+    /// As [`in_mode`](Self::in_mode).
+    pub fn of<M: Module>(model: &M) -> Result<Self> {
+        Self::in_mode(model, Mode::Train)
+    }
+
     /// Reads the handles of `model`'s tensors.
     ///
     /// Parameters that burn has not initialized yet are initialized, in visit order, as their
@@ -41,7 +63,7 @@ impl ModelState {
     /// # Errors
     /// [`Error::NoParameters`], [`Error::ParameterDType`], [`Error::DeviceMismatch`],
     /// [`Error::TiedParametersDiffer`].
-    pub fn of<M: Module>(model: &M) -> Result<Self> {
+    pub fn in_mode<M: Module>(model: &M, mode: Mode) -> Result<Self> {
         let mut visitor = Visitor::default();
         model.valid().visit(&mut visitor);
         if let Some(error) = visitor.error {
@@ -59,7 +81,41 @@ impl ModelState {
             params: visitor.params,
             state: visitor.state,
             slots: visitor.seen.into_iter().map(|(id, seen)| (id, seen.slot)).collect(),
+            mode,
+            draw: 0,
+            norms: visitor.norms,
         })
+    }
+
+    /// The mode in which the model is differentiated.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The state for operator number `draw` of a measurement: other noise, all else the same.
+    pub(crate) fn with_draw(&self, draw: u64) -> Self {
+        Self { draw, ..self.clone() }
+    }
+
+    /// The seed of random tensor number `index` of this operator.
+    pub(crate) fn noise_seed(&self, index: usize) -> u64 {
+        let seed = match self.mode {
+            Mode::Train | Mode::Eval => 0,
+            Mode::TrainWithNoise { seed } => seed,
+        };
+        // Odd multipliers spread small numbers over all bits, the generator's seeding mixes them.
+        seed.wrapping_add(self.draw.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+            .wrapping_add((index as u64).wrapping_mul(0xd1b5_4a32_d192_ed03))
+    }
+
+    /// State slots of the running means of batch normalizations in training.
+    pub(crate) fn training_means(&self) -> Vec<usize> {
+        self.norms.iter().filter(|n| n.is_training).filter_map(|n| n.mean).collect()
+    }
+
+    /// Whether state slot `slot` holds running statistics.
+    pub(crate) fn is_running_statistic(&self, slot: usize) -> bool {
+        self.norms.iter().any(|n| n.mean == Some(slot) || n.variance == Some(slot))
     }
 
     /// The space of the trainable parameters.
@@ -90,14 +146,20 @@ struct Seen {
 #[derive(Default)]
 struct Visitor {
     path: Vec<String>,
+    /// The type that declares the field being visited, for each element of `path`.
+    containers: Vec<String>,
     parts: Vec<(String, Vec<usize>)>,
     params: Vec<DispatchTensor>,
     state: Vec<DispatchTensor>,
     seen: HashMap<ParamId, Seen>,
     device: Option<Device>,
     dtype: Option<DType>,
+    norms: Vec<Norm>,
     error: Option<Error>,
 }
+
+/// How burn names the fields of its batch normalization to visitors.
+pub(crate) const BATCH_NORM: &str = "Struct:BatchNorm";
 
 impl Visitor {
     fn fail(&mut self, error: Error) {
@@ -111,6 +173,19 @@ impl Visitor {
         }
         let name = self.path.join(".");
         self.seen.insert(id, Seen { slot, name });
+    }
+
+    /// The batch normalization that the field being visited belongs to, and the field.
+    fn norm_field(&mut self) -> Option<(&mut Norm, String)> {
+        if self.containers.last().is_none_or(|c| c != BATCH_NORM) {
+            return None;
+        }
+        let (field, parents) = self.path.split_last()?;
+        let path = parents.join(".");
+        if self.norms.last().is_none_or(|norm| norm.path != path) {
+            self.norms.push(Norm { path, ..Norm::default() });
+        }
+        Some((self.norms.last_mut()?, field.clone()))
     }
 
     fn next_state(&self) -> Slot {
@@ -160,12 +235,22 @@ impl Visitor {
 }
 
 impl ModuleVisitor for Visitor {
-    fn enter_module(&mut self, name: &str, _container: &str) {
+    fn enter_module(&mut self, name: &str, container: &str) {
         self.path.push(name.into());
+        self.containers.push(container.into());
     }
 
     fn exit_module(&mut self, _name: &str, _container: &str) {
         self.path.pop();
+        self.containers.pop();
+    }
+
+    fn visit_flag(&mut self, flag: &Param<Flag>) {
+        // `valid()` has switched the flag off; `train()` says what it is in training.
+        let enabled = flag.clone().train().is_enabled();
+        if let Some((norm, _)) = self.norm_field() {
+            norm.is_training = enabled;
+        }
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
@@ -182,6 +267,15 @@ impl ModuleVisitor for Visitor {
         } else {
             self.next_state()
         };
+        if let Slot::State(i) = slot
+            && let Some((norm, field)) = self.norm_field()
+        {
+            match field.as_str() {
+                "running_mean" => norm.mean = Some(i),
+                "running_var" => norm.variance = Some(i),
+                _ => {}
+            }
+        }
         self.see(param.id, slot, tensor.into_dispatch());
     }
 

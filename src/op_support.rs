@@ -10,7 +10,7 @@ pub struct OpSupport {
     pub family: &'static str,
     /// The operation, for example `Matmul`.
     pub name: &'static str,
-    /// `zero`, `linear`, `bilinear`, `custom` or `unsupported`.
+    /// `zero`, `linear`, `bilinear`, `custom`, `expanded` or `unsupported`.
     pub rule: &'static str,
     /// For unsupported operations: why, and what to do.
     pub reason: Option<&'static str>,
@@ -31,7 +31,7 @@ pub fn op_support() -> Vec<OpSupport> {
         rule: row.rule.kind(),
         reason: match row.rule {
             Rule::Unsupported(reason) => Some(reason),
-            Rule::Zero | Rule::Linear | Rule::Bilinear | Rule::Custom(_) => None,
+            _ => None,
         },
     };
     tables().map(support).collect()

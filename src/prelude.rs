@@ -5,5 +5,6 @@ pub use crate::estimator::{
     BatchSharpness, BatchSharpnessConfig, Draws, FullBatchSharpness, FullBatchSharpnessConfig,
     MiniBatchSharpness, MiniBatchSharpnessConfig, Sampling, Sharpness,
 };
+pub use crate::mode::Mode;
 pub use crate::operator::{ChunkMemory, HessianOperator, LinearOperator};
 pub use crate::solver::{EigenSolver, LanczosConfig, PowerIterationConfig, Which};

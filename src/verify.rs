@@ -6,7 +6,7 @@
 //! autodiff. Such a loss would give numbers that look right. Cost: about two gradients, once per
 //! closure and batch shape.
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Flag, Module, ModuleMapper, Param};
 use burn::tensor::kind::Autodiff as Kind;
 use burn::tensor::{Bool, Gradients, Int, Tensor};
 use burn_dispatch::DispatchTensor;
@@ -15,7 +15,8 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 use crate::batch::{Batch, TensorMapper};
 use crate::error::{Error, Result, catch_panic};
-use crate::model_state::{ModelState, Slot};
+use crate::mode::Mode;
+use crate::model_state::{BATCH_NORM, ModelState, Slot};
 use crate::params::ParamVector;
 
 /// The recorded and the reference gradient run the same operations, so they differ by rounding: at
@@ -76,7 +77,8 @@ where
 {
     let device = state.space().device().clone().autodiff();
     let run = || {
-        let mut track = Track { state, leaves: state.params.iter().map(|_| None).collect() };
+        let leaves = state.params.iter().map(|_| None).collect();
+        let mut track = Track { state, leaves, containers: Vec::new() };
         let tracked = model.valid().to_device(&device).map(&mut track);
         let value = loss(&tracked, batch.clone().map_tensors(&mut track));
         let mut gradients = value.backward();
@@ -95,10 +97,13 @@ struct Leaf {
     gradient: TakeGradient,
 }
 
-/// Replaces a model's tensors by those of `state`, and tracks the trainable ones.
+/// Replaces a model's tensors by those of `state`, tracks the trainable ones, and sets the flags of
+/// its mode.
 struct Track<'a> {
     state: &'a ModelState,
     leaves: Vec<Option<Leaf>>,
+    /// The type that declares each field on the path to the one being mapped.
+    containers: Vec<String>,
 }
 
 impl Track<'_> {
@@ -112,6 +117,21 @@ impl Track<'_> {
 }
 
 impl ModuleMapper for Track<'_> {
+    fn enter_module(&mut self, _name: &str, container: &str) {
+        self.containers.push(container.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.containers.pop();
+    }
+
+    fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+        // `valid()` has switched every flag off. In `Mode::Train` normalization is in training, noise
+        // is not.
+        let is_norm = self.containers.last().is_some_and(|c| c == BATCH_NORM);
+        if is_norm && self.state.mode() == Mode::Train { flag.train() } else { flag }
+    }
+
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let (id, value, mapper) = param.consume();
         let Some(slot) = self.state.slot(id) else {

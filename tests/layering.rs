@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom of the crate to its top. A module may use those before it.
-const LAYERS: [&str; 18] = [
+const LAYERS: [&str; 20] = [
     "error",
     "ir",
     "program",
@@ -13,8 +13,10 @@ const LAYERS: [&str; 18] = [
     "display",
     "params",
     "batch",
+    "mode",
     "model_state",
     "capture",
+    "expand",
     "gradient",
     "linearize",
     "verify",

@@ -16,6 +16,7 @@ use super::monte_carlo::{MonteCarlo, Sample};
 use super::sampling::{Draws, Sampling};
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::mode::Mode;
 use crate::operator::HessianOperator;
 
 /// Settings of [`BatchSharpness`].
@@ -41,6 +42,9 @@ pub struct BatchSharpnessConfig {
     /// Seed of batches.
     #[config(default = 0)]
     pub seed: u64,
+    /// Which network is measured.
+    #[config(default = "Mode::Train")]
+    pub mode: Mode,
 }
 
 impl BatchSharpnessConfig {
@@ -58,6 +62,7 @@ impl BatchSharpnessConfig {
             sampling: self.sampling,
             draws: self.draws,
             seed: self.seed,
+            mode: self.mode,
         }
     }
 }

@@ -9,6 +9,7 @@ use burn::tensor::Tensor;
 use super::{TopEigenvalue, WarmStart, top_eigenvalue};
 use crate::batch::{self, Batch};
 use crate::error::Result;
+use crate::mode::Mode;
 use crate::operator::{ChunkMemory, FullBatchHessian, check_mean};
 use crate::solver::LanczosConfig;
 
@@ -32,12 +33,20 @@ pub struct FullBatchSharpnessConfig {
     /// Seed of the start vector.
     #[config(default = 0)]
     pub seed: u64,
+    /// Which network is measured.
+    #[config(default = "Mode::Train")]
+    pub mode: Mode,
 }
 
 impl FullBatchSharpnessConfig {
     /// The estimator for `loss`, which must be a mean over samples.
     pub fn init<F>(&self, loss: F) -> FullBatchSharpness<F> {
-        FullBatchSharpness { config: self.clone(), loss, warm: WarmStart::default(), is_mean: false }
+        FullBatchSharpness {
+            config: self.clone(),
+            loss,
+            warm: WarmStart::default(),
+            is_mean: false,
+        }
     }
 }
 
@@ -67,13 +76,13 @@ impl<F> FullBatchSharpness<F> {
         F: Fn(&M, B) -> Tensor<1>,
     {
         let began = Instant::now();
-        let FullBatchSharpnessConfig { chunk_size, memory, rel_tol, max_applies, seed } =
+        let FullBatchSharpnessConfig { chunk_size, memory, rel_tol, max_applies, seed, mode } =
             self.config;
         if chunk_size < batch::n_samples(data)? && !self.is_mean {
-            check_mean(model, data, &self.loss)?;
+            check_mean(model, data, &self.loss, mode)?;
             self.is_mean = true;
         }
-        let hessian = FullBatchHessian::of_mean(model, data, &self.loss, chunk_size, memory)?;
+        let hessian = FullBatchHessian::of_mean(model, data, &self.loss, chunk_size, memory, mode)?;
         let solver = LanczosConfig::new()
             .with_rel_tol(rel_tol)
             .with_max_applies(max_applies)

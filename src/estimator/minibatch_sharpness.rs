@@ -16,6 +16,7 @@ use super::sampling::{Draws, Sampling};
 use super::{Estimate, TopEigenvalue, WarmStart, top_eigenvalue};
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::mode::Mode;
 use crate::operator::HessianOperator;
 use crate::solver::LanczosConfig;
 
@@ -48,6 +49,9 @@ pub struct MiniBatchSharpnessConfig {
     /// Seed of batches and start vectors.
     #[config(default = 0)]
     pub seed: u64,
+    /// Which network is measured.
+    #[config(default = "Mode::Train")]
+    pub mode: Mode,
     /// [`is_due`](MiniBatchSharpness::is_due) at multiples of this step.
     #[config(default = 1)]
     pub every: usize,
@@ -76,6 +80,7 @@ impl MiniBatchSharpnessConfig {
             sampling: self.sampling,
             draws: self.draws,
             seed: self.seed,
+            mode: self.mode,
         }
     }
 }
@@ -173,7 +178,7 @@ impl<F> MiniBatchSharpness<F> {
         F: Fn(&M, B) -> Tensor<1>,
     {
         let began = Instant::now();
-        let hessian = HessianOperator::new(model, batch, &self.loss)?;
+        let hessian = HessianOperator::in_mode(model, batch, &self.loss, self.config.mode)?;
         let found =
             top_eigenvalue(&hessian, hessian.gradient(), &self.config.solver(), &mut self.live)?;
         Ok(TopEigenvalue::from_result(&found, hessian.loss(), began))

@@ -8,6 +8,7 @@ use super::sampling::{Draws, Sampling, draw_batches};
 use crate::batch::{self, Batch};
 use crate::compiled::PreparedLoss;
 use crate::error::{Error, Result};
+use crate::mode::Mode;
 use crate::model_state::ModelState;
 use crate::operator::HessianOperator;
 
@@ -21,6 +22,7 @@ pub(super) struct MonteCarlo {
     pub sampling: Sampling,
     pub draws: Draws,
     pub seed: u64,
+    pub mode: Mode,
 }
 
 /// The values of the batches that have one.
@@ -64,7 +66,7 @@ impl MonteCarlo {
     {
         self.check()?;
         let n_samples = batch::n_samples(data)?;
-        let state = ModelState::of(model)?;
+        let state = ModelState::in_mode(model, self.mode)?;
         batch::signature(data, state.space().device())?;
         let draw = match self.draws {
             Draws::Fresh => n_measured,
@@ -80,6 +82,8 @@ impl MonteCarlo {
                 Some(ready) => ready,
                 None => PreparedLoss::of(model, &state, &batch, loss)?,
             };
+            // A measurement's batches have noise of their own, another measurement other noise.
+            let state = state.with_draw(draw.wrapping_mul(1 << 32).wrapping_add(done as u64));
             values.extend(value(&HessianOperator::at(&state, batch, &ready)?)?);
             prepared = Some(ready);
             if self.is_enough(done + 1, &values) {

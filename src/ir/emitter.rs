@@ -7,9 +7,10 @@ use burn_backend::{DType, DeviceSettings, Shape, Slice, TensorData};
 use burn_ir::{
     ActivationOperationIr as Activation, BaseOperationIr as Base, BinaryOpIr, BoolOperationIr,
     CastOpIr, CatOpIr, CreationOpIr, DimOpIr, FlipOpIr, FloatOperationIr as Float, GatherOpIr,
-    IntOperationIr, LinearOpIr, MaskFillOpIr, ModuleOperationIr, NumericOperationIr as Numeric,
-    OperationIr, ReduceDimOpIr, ReduceOpIr, ScalarIr, ScalarOpIr, ShapeOpIr, SliceOpIr, SortOpIr,
-    TensorId, TensorIr, TensorStatus, UnaryOpIr,
+    IntOperationIr, MaskFillOpIr, MaxPool1dOpIr, MaxPool1dWithIndicesOpIr, MaxPool2dOpIr,
+    MaxPool2dWithIndicesOpIr, ModuleOperationIr, NumericOperationIr as Numeric, OperationIr,
+    ReduceDimOpIr, ReduceOpIr, ScalarIr, ScalarOpIr, ShapeOpIr, SliceOpIr, SortOpIr, TensorId,
+    TensorIr, TensorStatus, UnaryOpIr,
 };
 
 /// Recorded data of a constant, and the tensor that holds it.
@@ -261,6 +262,11 @@ impl Emitter {
         self.push(OperationIr::BaseFloat(Base::Reshape(op)))
     }
 
+    pub fn reshape_int(&mut self, x: &TensorIr, shape: Shape) -> TensorIr {
+        let op = ShapeOpIr::reshape(x.clone(), shape, || self.fresh_id());
+        self.push(OperationIr::BaseInt(Base::Reshape(op)))
+    }
+
     pub fn expand(&mut self, x: &TensorIr, shape: Shape) -> TensorIr {
         let op = ShapeOpIr::expand(x.clone(), shape, || self.fresh_id());
         self.push(OperationIr::BaseFloat(Base::Expand(op)))
@@ -370,10 +376,44 @@ impl Emitter {
         self.push(OperationIr::NumericInt(int, Numeric::CumMax(last)))
     }
 
-    /// x W + b of a dense layer, `[.., in] x [in, out] + [out]`.
-    pub fn linear(&mut self, x: &TensorIr, w: &TensorIr, b: Option<TensorIr>) -> TensorIr {
-        let op = LinearOpIr::create(x.clone(), w.clone(), b, || self.fresh_id());
-        self.push(OperationIr::Module(ModuleOperationIr::Linear(op)))
+    /// Places of the largest elements that the pooling `op` selects from `x`, flat in each plane.
+    pub fn max_pool1d_indices(&mut self, op: &MaxPool1dOpIr, x: TensorIr) -> TensorIr {
+        let MaxPool1dOpIr { kernel_size, stride, padding, dilation, ceil_mode, .. } = *op;
+        let int = self.int_dtype();
+        let new_id = || self.fresh_id();
+        let op = MaxPool1dWithIndicesOpIr::create(
+            x,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            ceil_mode,
+            int,
+            new_id,
+        );
+        let indices = initialized(op.out_indices.clone());
+        self.ops.push(OperationIr::Module(ModuleOperationIr::MaxPool1dWithIndices(op)));
+        indices
+    }
+
+    /// As `max_pool1d_indices`.
+    pub fn max_pool2d_indices(&mut self, op: &MaxPool2dOpIr, x: TensorIr) -> TensorIr {
+        let MaxPool2dOpIr { kernel_size, stride, padding, dilation, ceil_mode, .. } = *op;
+        let int = self.int_dtype();
+        let new_id = || self.fresh_id();
+        let op = MaxPool2dWithIndicesOpIr::create(
+            x,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            ceil_mode,
+            int,
+            new_id,
+        );
+        let indices = initialized(op.out_indices.clone());
+        self.ops.push(OperationIr::Module(ModuleOperationIr::MaxPool2dWithIndices(op)));
+        indices
     }
 
     /// An int tensor as floats of `dtype`.

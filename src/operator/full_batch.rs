@@ -11,6 +11,7 @@ use super::{HessianOperator, LinearOperator};
 use crate::batch::{self, Batch};
 use crate::compiled::{PreparedLoss, loss_value};
 use crate::error::{Error, Result};
+use crate::mode::Mode;
 use crate::model_state::ModelState;
 use crate::params::{ParamSpace, ParamVector};
 
@@ -65,19 +66,40 @@ impl<B: Batch> FullBatchHessian<B> {
         M: Module,
         F: Fn(&M, B) -> Tensor<1>,
     {
-        if chunk_size < batch::n_samples(data)? {
-            check_mean(model, data, &loss)?;
-        }
-        Self::of_mean(model, data, &loss, chunk_size, memory)
+        Self::in_mode(model, data, loss, chunk_size, memory, Mode::Train)
     }
 
-    /// `new` for a loss that is known to be a mean over samples, or for a single chunk.
+    /// [`new`](Self::new) in another [`Mode`]. A model with batch normalization has a mean over
+    /// samples in `Mode::Eval` only; with noise every chunk has draws of its own.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn in_mode<M, F>(
+        model: &M,
+        data: &B,
+        loss: F,
+        chunk_size: usize,
+        memory: ChunkMemory,
+        mode: Mode,
+    ) -> Result<Self>
+    where
+        M: Module,
+        F: Fn(&M, B) -> Tensor<1>,
+    {
+        if chunk_size < batch::n_samples(data)? {
+            check_mean(model, data, &loss, mode)?;
+        }
+        Self::of_mean(model, data, &loss, chunk_size, memory, mode)
+    }
+
+    /// `in_mode` for a loss that is known to be a mean over samples, or for a single chunk.
     pub(crate) fn of_mean<M, F>(
         model: &M,
         data: &B,
         loss: &F,
         chunk_size: usize,
         memory: ChunkMemory,
+        mode: Mode,
     ) -> Result<Self>
     where
         M: Module,
@@ -88,7 +110,7 @@ impl<B: Batch> FullBatchHessian<B> {
             let (setting, value) = ("chunk_size", "0".to_string());
             return Err(Error::InvalidSetting { setting, value, expected: "at least 1" });
         }
-        let state = ModelState::of(model)?;
+        let state = ModelState::in_mode(model, mode)?;
         batch::signature(data, state.space().device())?;
         let (mut chunks, mut total, mut gradient) = (Vec::new(), 0.0, state.space().zeros());
         let mut prepared: Option<(usize, PreparedLoss)> = None;
@@ -100,6 +122,7 @@ impl<B: Batch> FullBatchHessian<B> {
                 Some((_, ready)) => ready.clone(),
                 None => PreparedLoss::of(model, &state, &part, loss)?,
             };
+            let state = state.with_draw(chunks.len() as u64);
             let operator = HessianOperator::at(&state, part.clone(), &ready)?;
             let weight = len as f64 / n_samples as f64;
             total += weight * operator.loss();
@@ -129,14 +152,18 @@ impl<B: Batch> FullBatchHessian<B> {
 
 /// Fails for a loss that is no mean over samples, on four samples across the data: their loss must
 /// be the mean of their single losses. A loss that does not run on one sample, or is not finite,
-/// is not judged here.
-pub(crate) fn check_mean<M, B, F>(model: &M, data: &B, loss: &F) -> Result<()>
+/// is not judged here; nor is noise, which is another one for other samples.
+pub(crate) fn check_mean<M, B, F>(model: &M, data: &B, loss: &F, mode: Mode) -> Result<()>
 where
     M: Module,
     B: Batch,
     F: Fn(&M, B) -> Tensor<1>,
 {
-    let (n_samples, state) = (batch::n_samples(data)?, ModelState::of(model)?);
+    let mode = match mode {
+        Mode::Train | Mode::TrainWithNoise { .. } => Mode::Train,
+        Mode::Eval => Mode::Eval,
+    };
+    let (n_samples, state) = (batch::n_samples(data)?, ModelState::in_mode(model, mode)?);
     batch::signature(data, state.space().device())?;
     let parts = n_samples.min(4);
     let samples: Vec<usize> = (0..parts).map(|i| i * n_samples / parts).collect();
@@ -163,11 +190,12 @@ impl<B: Batch> LinearOperator for FullBatchHessian<B> {
         self.space().check(v.space())?;
         self.n_applies.set(self.n_applies.get() + 1);
         let mut sum: Option<ParamVector> = None;
-        for Chunk { weight, source } in &self.chunks {
+        for (draw, Chunk { weight, source }) in self.chunks.iter().enumerate() {
             let product = match source {
                 ChunkSource::Kept(operator) => operator.apply(v)?,
                 ChunkSource::Recomputed { batch, prepared } => {
-                    HessianOperator::at(&self.state, batch.clone(), prepared)?.apply(v)?
+                    let state = self.state.with_draw(draw as u64);
+                    HessianOperator::at(&state, batch.clone(), prepared)?.apply(v)?
                 }
             };
             sum = Some(match sum {

@@ -11,6 +11,7 @@ use super::LinearOperator;
 use crate::batch::{self, Batch};
 use crate::compiled::{CompiledHessian, PreparedLoss, PrimalPass};
 use crate::error::Result;
+use crate::mode::Mode;
 use crate::model_state::ModelState;
 use crate::params::{ParamSpace, ParamVector, finite};
 
@@ -31,7 +32,7 @@ pub struct HessianOperator {
 }
 
 impl HessianOperator {
-    /// Records the loss (or finds it compiled), and runs the primal pass.
+    /// Records the loss (or finds it compiled), and runs the primal pass, in [`Mode::Train`].
     ///
     /// `loss` computes the scalar loss of a model on a batch with burn's tensor operations; H
     /// scales with it, so a mean over samples gives the Hessian of the mean.
@@ -62,7 +63,21 @@ impl HessianOperator {
         B: Batch,
         F: Fn(&M, B) -> Tensor<1>,
     {
-        let state = ModelState::of(model)?;
+        Self::in_mode(model, batch, loss, Mode::Train)
+    }
+
+    /// [`new`](Self::new) in another [`Mode`], for example `Mode::Eval` for the network with its
+    /// running statistics.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn in_mode<M, B, F>(model: &M, batch: B, loss: F, mode: Mode) -> Result<Self>
+    where
+        M: Module,
+        B: Batch,
+        F: Fn(&M, B) -> Tensor<1>,
+    {
+        let state = ModelState::in_mode(model, mode)?;
         batch::signature(&batch, state.space().device())?;
         let prepared = PreparedLoss::of(model, &state, &batch, &loss)?;
         Self::at(&state, batch, &prepared)

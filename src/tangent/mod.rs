@@ -60,6 +60,11 @@ pub(crate) fn check_supported(graph: &TensorGraph) -> Result<()> {
     }
 }
 
+/// Whether an operation is written out before it is differentiated.
+pub(crate) fn is_expanded(op: &OperationIr) -> bool {
+    matches!(rules::row(op).rule, Rule::Expanded)
+}
+
 /// Carries tangents of the inputs `wrt` (positions in `graph.inputs`) to the outputs.
 pub(crate) fn push_forward(
     graph: &TensorGraph,

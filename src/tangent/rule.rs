@@ -1,7 +1,9 @@
 //! What a rule is, how the common kinds of rule are applied, and what a custom rule can use.
 
 use burn_backend::tensor::IndexingUpdateOp;
-use burn_ir::{BaseOperationIr, OperationIr, ScalarIr, TensorIr};
+use burn_ir::{
+    BaseOperationIr, FloatOperationIr, InterpolateModeIr, OperationIr, ScalarIr, TensorIr,
+};
 
 use super::rules::row;
 use crate::ir::emitter::Emitter;
@@ -19,8 +21,13 @@ pub(crate) enum Rule {
     Linear,
     /// ẏ = f(ẋ₁, x₂) + f(x₁, ẋ₂).
     Bilinear,
+    /// As `Bilinear`, in the inputs at these positions only; the others give their shape.
+    MultilinearIn(&'static [usize]),
     /// A formula of its own.
     Custom(fn(&mut RuleCx<'_>) -> Tangent),
+    /// Written out in operations that have rules before anything is differentiated (see
+    /// `crate::expand`).
+    Expanded,
     /// No rule; the reason says what a user can do.
     Unsupported(&'static str),
 }
@@ -31,8 +38,9 @@ impl Rule {
         match self {
             Self::Zero => "zero",
             Self::Linear => "linear",
-            Self::Bilinear => "bilinear",
+            Self::Bilinear | Self::MultilinearIn(_) => "bilinear",
             Self::Custom(_) => "custom",
+            Self::Expanded => "expanded",
             Self::Unsupported(_) => "unsupported",
         }
     }
@@ -41,13 +49,18 @@ impl Rule {
 /// Why `op` has no rule, if it has none.
 pub(crate) fn unsupported_reason(op: &OperationIr) -> Option<&'static str> {
     let update = match op {
+        OperationIr::Float(_, FloatOperationIr::GridSample2d(d))
+            if d.options.mode != InterpolateModeIr::Bilinear =>
+        {
+            return Some("burn has no gradient for this sampling mode; use bilinear sampling");
+        }
         OperationIr::BaseFloat(BaseOperationIr::Scatter(d)) => d.update,
         OperationIr::BaseFloat(BaseOperationIr::SelectAssign(d)) => d.update,
         OperationIr::BaseFloat(BaseOperationIr::ScatterNd(d)) => d.reduction,
         op => {
             return match row(op).rule {
                 Rule::Unsupported(reason) => Some(reason),
-                Rule::Zero | Rule::Linear | Rule::Bilinear | Rule::Custom(_) => None,
+                _ => None,
             };
         }
     };
@@ -64,8 +77,10 @@ pub(crate) fn apply(cx: &mut RuleCx<'_>) -> Tangent {
     match row(cx.op).rule {
         Rule::Zero | Rule::Unsupported(_) => None,
         Rule::Linear => Some(linear(cx)),
-        Rule::Bilinear => bilinear(cx),
+        Rule::Bilinear => multilinear(cx, |_| true),
+        Rule::MultilinearIn(positions) => multilinear(cx, |p| positions.contains(&p)),
         Rule::Custom(formula) => formula(cx),
+        Rule::Expanded => unreachable!("{:?} is written out before tangents are pushed", cx.op),
     }
 }
 
@@ -81,11 +96,11 @@ fn linear(cx: &mut RuleCx<'_>) -> TensorIr {
     cx.replay(|position| dx[position].clone())
 }
 
-/// The sum over float inputs of the operation with that input replaced by its tangent.
-fn bilinear(cx: &mut RuleCx<'_>) -> Tangent {
+/// The sum over inputs that `counts` of the operation with that input replaced by its tangent.
+fn multilinear(cx: &mut RuleCx<'_>, counts: impl Fn(usize) -> bool) -> Tangent {
     let mut sum: Tangent = None;
     for (position, dx) in cx.dx.clone().into_iter().enumerate() {
-        let Some(dx) = dx else { continue };
+        let Some(dx) = dx.filter(|_| counts(position)) else { continue };
         let term = cx.replay(|p| (p == position).then(|| dx.clone()));
         sum = cx.plus(sum, Some(term));
     }
@@ -157,8 +172,16 @@ impl<'a> RuleCx<'a> {
 
     /// The operation once more, with inputs replaced where `replace` gives another tensor.
     pub fn replay(&mut self, replace: impl Fn(usize) -> Tangent) -> TensorIr {
-        let mut op = self.op.clone();
-        let (emit, n_inputs) = (&mut *self.emit, self.x.len());
+        self.replay_as(self.op.clone(), replace)
+    }
+
+    /// `replay` of a changed copy of the operation.
+    pub fn replay_as(
+        &mut self,
+        mut op: OperationIr,
+        replace: impl Fn(usize) -> Tangent,
+    ) -> TensorIr {
+        let (emit, n_inputs) = (&mut *self.emit, op.inputs().count());
         rewrite_tensors(&mut op, |position, tensor| {
             if position >= n_inputs {
                 *tensor = emit.fresh(tensor);
@@ -173,9 +196,8 @@ impl<'a> RuleCx<'a> {
     pub fn replay_changed(&mut self, change: impl FnOnce(&mut OperationIr)) -> TensorIr {
         let mut op = self.op.clone();
         change(&mut op);
-        let (dx, x) = (self.dx.clone(), self.x.clone());
-        RuleCx { op: &op, emit: self.emit, x, dx: dx.clone() }
-            .replay(|position| dx[position].clone())
+        let dx = self.dx.clone();
+        self.replay_as(op, |position| dx[position].clone())
     }
 }
 

@@ -75,7 +75,11 @@ pub(super) fn run<B: Backend>(r: &mut Replay<B>, op: &Op) {
             let x = r.float(&d.input);
             r.set_bool(&d.out, B::float_is_inf(x, d.out.dtype.into()));
         }
-        Op::Random(_) | Op::Quantize(_) | Op::Dequantize(_) | Op::GridSample2d(_) => {
+        Op::GridSample2d(d) => {
+            let (x, grid) = (r.float(&d.tensor), r.float(&d.grid));
+            r.set_float(&d.out, B::float_grid_sample_2d(x, grid, d.options.clone().into()));
+        }
+        Op::Random(_) | Op::Quantize(_) | Op::Dequantize(_) => {
             unreachable!("checked against the rule table before replay")
         }
     }

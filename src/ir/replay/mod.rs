@@ -70,7 +70,7 @@ impl<B: Backend> Value<B> {
 /// The slots of one run.
 pub(crate) struct Replay<B: Backend> {
     slots: Vec<Option<Value<B>>>,
-    device: B::Device,
+    pub device: B::Device,
 }
 
 impl<B: Backend> Replay<B> {
@@ -122,7 +122,7 @@ impl<B: Backend> Replay<B> {
         self.slots[slot] = None;
     }
 
-    fn float(&mut self, tensor: &TensorIr) -> FloatTensor<B> {
+    pub fn float(&mut self, tensor: &TensorIr) -> FloatTensor<B> {
         match self.get(tensor) {
             Value::Float(t) => t,
             other => unreachable!("{tensor:?} is a float tensor, found {other:?}"),
@@ -143,7 +143,7 @@ impl<B: Backend> Replay<B> {
         }
     }
 
-    fn set_float(&mut self, tensor: &TensorIr, value: FloatTensor<B>) {
+    pub fn set_float(&mut self, tensor: &TensorIr, value: FloatTensor<B>) {
         self.set(tensor, Value::Float(value));
     }
 

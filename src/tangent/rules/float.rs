@@ -7,11 +7,9 @@ use burn_ir::FloatOperationIr;
 use super::super::rule::{Rule::*, RuleCx, Tangent};
 use super::rules;
 
-const RANDOM: &str = "a random draw inside the loss is a different loss every time; draw outside and \
-    pass the result as part of the batch";
+const RANDOM: &str = "a random draw inside the loss is a different loss every time; measure with \
+    `Mode::TrainWithNoise`, which fixes the draws, or draw outside and pass the result in the batch";
 const QUANTIZED: &str = "quantized tensors carry no tangent; measure the float model";
-const LATER: &str = "no JVP rule in this version; compute it outside the loss or write it with \
-    elementwise and matmul operations";
 
 rules! { FloatOperationIr, "float";
     // Piecewise constant, integers, masks.
@@ -49,11 +47,12 @@ rules! { FloatOperationIr, "float";
     Powf => Custom(powf),
     ArcTan2 => Custom(atan2),
     Hypot => Custom(hypot),
-    // Not differentiable here.
+    // Written out (bilinear sampling; burn has no gradient for the other modes).
+    GridSample2d => Expanded,
+    // Not differentiable.
     Random => Unsupported(RANDOM),
     Quantize => Unsupported(QUANTIZED),
     Dequantize => Unsupported(QUANTIZED),
-    GridSample2d => Unsupported(LATER),
 }
 
 /// `y = eˣ`: ẏ = y ⊙ ẋ.

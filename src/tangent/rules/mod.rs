@@ -9,7 +9,9 @@ mod float;
 mod module;
 mod numeric;
 
-use burn_ir::{BoolOperationIr, DistributedOperationIr, IntOperationIr, OperationIr};
+use burn_ir::{
+    BoolOperationIr, DistributedOperationIr, IntOperationIr, NumericOperationIr, OperationIr,
+};
 
 use super::rule::Rule;
 
@@ -59,6 +61,7 @@ pub(crate) fn row(op: &OperationIr) -> Row {
         // No float input or no float output: no tangent.
         OperationIr::BaseInt(op) => zero("int", base::row(op).name),
         OperationIr::BaseBool(op) => zero("bool", base::row(op).name),
+        OperationIr::NumericInt(_, op @ NumericOperationIr::IntRandom(_)) => *numeric::row(op),
         OperationIr::NumericInt(_, op) => zero("int", numeric::row(op).name),
         OperationIr::Int(op) => zero("int", int_name(op)),
         OperationIr::Bool(op) => zero("bool", bool_name(op)),

@@ -1,0 +1,193 @@
+//! Recording with noise: the closure runs on an autodiff capture device, so that dropout, noise
+//! layers and batch normalization act as in training, and burn's own autodiff records the gradient
+//! behind it. Random tensors become inputs ([`Source::Noise`]), drawn once per operator.
+//!
+//! burn moves no tensor onto such a device, nor off it, so tensors are wrapped and unwrapped here.
+//! Running statistics stay plain, since batch normalization moves them; burn lifts them where they
+//! meet others. So do integers and masks.
+
+use std::collections::HashMap;
+
+use burn::module::{Flag, Module, ModuleMapper, Param};
+use burn::tensor::Tensor;
+use burn::tensor::kind::Autodiff as Kind;
+use burn_backend::AutodiffBackend;
+use burn_backend::ops::FloatTensorOps;
+use burn_capture::{CaptureBackend, CaptureScope, CapturedGraph, CompletedCaptureScope};
+use burn_dispatch::{BackendTensor, DispatchKindConversion, DispatchTensor};
+use burn_ir::{FloatOperationIr, NumericOperationIr, OperationIr, RandomOpIr, TensorId, TensorIr};
+
+use super::{
+    LossGraph, PooledDevice, Recorded, RecordedGradient, Recorder, Source, Tracked, classify_panic,
+    graph_of, ir_of,
+};
+use crate::batch::{Batch, TensorMapper};
+use crate::error::{Error, Result, catch_panic};
+use crate::model_state::{ModelState, Slot};
+
+/// Records loss and gradient, noise included.
+pub(super) fn capture<M, B, F>(
+    model: &M,
+    state: &ModelState,
+    batch: &B,
+    loss: &F,
+) -> Result<LossGraph>
+where
+    M: Module,
+    B: Batch,
+    F: Fn(&M, B) -> Tensor<1> + ?Sized,
+{
+    let settings = state.space().device().settings();
+    let device = PooledDevice::take(settings);
+    let mut recorder = Recorder::new(&device.device, state);
+    let mut training = Training { state, leaves: state.params.iter().map(|_| None).collect() };
+    let mut shape = Vec::new();
+    let mut recorded = None;
+    let captured = catch_panic(
+        || {
+            let scope = |scope: CaptureScope| -> CompletedCaptureScope {
+                // Plain placeholders first: `to_device` is for tensors that no visitor sees.
+                let model = model.valid().map(&mut recorder).to_device(&device.device);
+                let model = model.map(&mut training);
+                let batch = batch.clone().map_tensors(&mut recorder).map_tensors(&mut training);
+                let value = loss(&model, batch);
+                shape = value.dims().to_vec();
+                if shape == [1] {
+                    recorded = Some(record_gradient(value, &training.leaves));
+                }
+                scope.complete([], [])
+            };
+            let captured = device.device.capture_scope(scope);
+            captured.map_err(|e| Error::Capture { message: e.to_string() })
+        },
+        classify_panic,
+    )?;
+    let (outputs, gradients) = recorded.ok_or(Error::NonScalarLoss { shape })?;
+    let mut placeholders: HashMap<TensorId, Source> = recorder.inputs.into_iter().collect();
+    let draws = captured.graph.operations.iter().filter_map(random).enumerate();
+    placeholders.extend(draws.map(|(index, d)| (d.out.id, noise(index, d))));
+
+    let mut constants = Vec::new();
+    let loss = vec![outputs[0].clone()];
+    let (graph, sources) = graph_of(captured.clone(), &placeholders, loss, |data| {
+        constants.push(data);
+        Source::Constant(constants.len() - 1)
+    });
+    let gradient = recorded_gradient(captured, &placeholders, outputs, gradients);
+    let n_params = state.space().entries().len();
+    let (training_means, gradient) = (Vec::new(), Some(gradient));
+    Ok(LossGraph { graph, sources, constants, n_params, settings, training_means, gradient })
+}
+
+/// Runs the reverse pass behind `loss`: loss and gradients as outputs, and for each parameter the
+/// position of its gradient among them.
+fn record_gradient(
+    loss: Tensor<1>,
+    leaves: &[Option<Tracked>],
+) -> (Vec<TensorIr>, Vec<Option<usize>>) {
+    // A view, so that the loss is the result of an operation.
+    let loss = tracked(loss.reshape([1]).into_dispatch());
+    let mut outputs = vec![ir_of(&Recorded::inner(loss.clone()))];
+    let mut grads = Recorded::backward(loss);
+    let gradient = |leaf: &Option<Tracked>| {
+        let gradient = Recorded::grad_remove(leaf.as_ref()?, &mut grads)?;
+        outputs.push(ir_of(&gradient));
+        Some(outputs.len() - 1)
+    };
+    let gradients = leaves.iter().map(gradient).collect();
+    (outputs, gradients)
+}
+
+/// The whole recording as a gradient graph. Constants have the numbers that they have in the loss
+/// graph: both count the recorded values in order.
+fn recorded_gradient(
+    captured: CapturedGraph,
+    placeholders: &HashMap<TensorId, Source>,
+    outputs: Vec<TensorIr>,
+    gradients: Vec<Option<usize>>,
+) -> RecordedGradient {
+    let mut n_constants = 0;
+    let (graph, sources) = graph_of(captured, placeholders, outputs, |_| {
+        n_constants += 1;
+        Source::Constant(n_constants - 1)
+    });
+    RecordedGradient { graph, sources, gradients }
+}
+
+/// The random draw that `op` is, if it is one.
+pub(super) fn random(op: &OperationIr) -> Option<&RandomOpIr> {
+    match op {
+        OperationIr::Float(_, FloatOperationIr::Random(d))
+        | OperationIr::NumericInt(_, NumericOperationIr::IntRandom(d)) => Some(d),
+        _ => None,
+    }
+}
+
+fn noise(index: usize, d: &RandomOpIr) -> Source {
+    let (shape, dtype) = (d.out.shape.as_slice().to_vec(), d.out.dtype);
+    Source::Noise { index, distribution: d.distribution, shape, dtype }
+}
+
+/// Turns placeholders into tensors of a training step: floats on autodiff, parameters tracked,
+/// flags as in training.
+struct Training<'a> {
+    state: &'a ModelState,
+    leaves: Vec<Option<Tracked>>,
+}
+
+impl ModuleMapper for Training<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, tensor, mapper) = param.consume();
+        let slot = self.state.slot(id);
+        let tensor = match slot {
+            Some(Slot::State(i)) if self.state.is_running_statistic(i) => tensor,
+            Some(Slot::Param(i)) => {
+                let leaf = self.leaves[i].get_or_insert_with(|| {
+                    Recorded::float_set_require_grad(tracked(lift(tensor)), true)
+                });
+                Tensor::from_dispatch(untyped(BackendTensor::Float(leaf.clone())))
+            }
+            Some(Slot::State(_)) | None => Tensor::from_dispatch(lift(tensor)),
+        };
+        Param::from_mapped_value(id, tensor, mapper)
+    }
+
+    fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+        flag.train()
+    }
+}
+
+impl TensorMapper for Training<'_> {
+    fn map<const D: usize, K: Kind>(&mut self, tensor: Tensor<D, K>) -> Tensor<D, K> {
+        Tensor::from_dispatch(lift(tensor))
+    }
+}
+
+/// A placeholder of a capture device, on autodiff if it is a float.
+fn lift<const D: usize, K: Kind>(tensor: Tensor<D, K>) -> DispatchTensor {
+    let plain = tensor.into_dispatch();
+    let backend = <DispatchTensor as DispatchKindConversion<CaptureBackend>>::try_into_backend;
+    match backend(plain.clone()) {
+        Ok(BackendTensor::Float(t)) => untyped(BackendTensor::Float(Recorded::from_inner(t))),
+        _ => plain,
+    }
+}
+
+fn untyped(tensor: BackendTensor<Recorded>) -> DispatchTensor {
+    <DispatchTensor as DispatchKindConversion<Recorded>>::from_backend(tensor)
+}
+
+/// The autodiff tensor behind a float tensor of an autodiff capture device.
+///
+/// # Panics
+/// For any other tensor, with a message that `classify_panic` knows.
+fn tracked(tensor: DispatchTensor) -> Tracked {
+    let backend = <DispatchTensor as DispatchKindConversion<Recorded>>::try_into_backend;
+    match backend(tensor) {
+        Ok(BackendTensor::Float(t)) => t,
+        Ok(other) => panic!("a {} tensor cannot be recorded", other.name()),
+        Err(message) => {
+            panic!("Backend mismatch: the loss is not on the model's device: {message}")
+        }
+    }
+}
