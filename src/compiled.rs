@@ -152,7 +152,7 @@ where
     B: Batch,
     F: Fn(&M, B) -> Tensor<1> + ?Sized,
 {
-    let forward = LossGraph::capture(model, state, batch, loss)?;
+    let forward = LossGraph::capture(model, state, batch, loss)?.expand()?;
     let inputs = bind(&forward.sources, state, &batch::tensors(batch.clone()), &forward.constants);
     let outputs = Program::compile(forward.graph).run(inputs, state.space().device())?;
     let value = outputs.into_iter().next().map(Tensor::from_dispatch);

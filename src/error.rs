@@ -78,10 +78,17 @@ pub enum Error {
 
     /// No trainable parameter influences the loss.
     #[error(
-        "the loss depends on no trainable parameter; check that the closure uses the model it is \
-         given, and that no parameter acts through integers or masks alone"
+        "the loss depends on no trainable parameter; check that the closure uses the model it is given"
     )]
     LossIndependentOfParameters,
+
+    /// Trainable parameters influence the loss, but no gradient reaches them.
+    #[error(
+        "the loss depends on the trainable parameters only through integers or masks (`argmax`, \
+         `int`, comparisons, ...), which have no gradient; use a smooth quantity, for example a \
+         cross entropy where an accuracy stands"
+    )]
+    ParametersThroughIntegers,
 
     /// Trainable parameters have different dtypes or one that is not supported.
     #[error(
@@ -154,8 +161,8 @@ pub enum Error {
     /// A loss that is not a mean over samples, on a data set in chunks.
     #[error(
         "the loss of a few samples together is {together}, the mean of their single losses {mean}: \
-         a data set in chunks needs a loss that is a mean over samples; use one chunk (a chunk size \
-         of at least the number of samples), or a plain mean"
+         a data set in chunks needs a loss that is a mean over samples; use a plain mean, one chunk (a \
+         chunk size of at least the number of samples), or, with batch normalization, `Mode::Eval`"
     )]
     NotAMeanOverSamples {
         /// The loss of the samples as one batch.

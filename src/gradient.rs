@@ -47,15 +47,14 @@ impl LossGraph {
     ///
     /// # Errors
     /// [`Error::UnsupportedOps`] with every operation that has no rule, [`Error::NotDifferentiable`]
-    /// when burn's Autodiff fails, [`Error::LossIndependentOfParameters`].
+    /// when burn's Autodiff fails, [`Error::LossIndependentOfParameters`],
+    /// [`Error::ParametersThroughIntegers`].
     pub fn differentiate(&self) -> Result<GradientGraph> {
         match &self.gradient {
             // Unless burn has the gradient of an operation as one that cannot be differentiated again.
             Some(recorded) if unsupported_ops(&recorded.graph).is_empty() => {
                 let RecordedGradient { graph, sources, gradients } = recorded.clone();
-                if gradients.iter().all(Option::is_none) {
-                    return Err(Error::LossIndependentOfParameters);
-                }
+                self.check_gradients(&gradients)?;
                 Ok(GradientGraph { graph, sources, gradients, settings: self.settings })
             }
             _ => self.expand()?.differentiate_expanded(),
@@ -90,11 +89,22 @@ impl LossGraph {
             },
             |message| Error::NotDifferentiable { message },
         )?;
-        if gradients.iter().all(Option::is_none) {
-            return Err(Error::LossIndependentOfParameters);
-        }
+        self.check_gradients(&gradients)?;
         let (graph, sources) = graph_of(captured, &placeholders, outputs, Source::Fixed);
         Ok(GradientGraph { graph, sources, gradients, settings: self.settings })
+    }
+}
+
+impl LossGraph {
+    /// Fails when no parameter has a gradient.
+    fn check_gradients(&self, gradients: &[Option<usize>]) -> Result<()> {
+        if gradients.iter().any(Option::is_some) {
+            Ok(())
+        } else if self.param_inputs().iter().any(Option::is_some) {
+            Err(Error::ParametersThroughIntegers)
+        } else {
+            Err(Error::LossIndependentOfParameters)
+        }
     }
 }
 

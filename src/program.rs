@@ -5,6 +5,7 @@
 //! else is a cheap clone of a handle.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 use burn::tensor::Device;
 use burn_dispatch::{Dispatch, DispatchTensor};
@@ -15,7 +16,7 @@ use crate::ir::replay::{Replay, Value};
 use crate::ir::{TensorGraph, rewrite_tensors};
 
 /// A compiled graph: runs on any burn device.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Program {
     inputs: Vec<TensorIr>,
     ops: Vec<Step>,
@@ -28,6 +29,12 @@ pub(crate) struct Program {
 struct Step {
     op: OperationIr,
     free: Vec<usize>,
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program").field("n_ops", &self.n_ops()).finish_non_exhaustive()
+    }
 }
 
 impl Program {

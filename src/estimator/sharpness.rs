@@ -8,6 +8,7 @@ use burn::tensor::Tensor;
 use super::{TopEigenvalue, WarmStart, top_eigenvalue};
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::mode::Mode;
 use crate::operator::{HessianOperator, LinearOperator};
 use crate::params::ParamVector;
 use crate::solver::LanczosConfig;
@@ -49,6 +50,18 @@ pub trait Sharpness: Module {
         HessianOperator::new(self, batch, loss)
     }
 
+    /// [`hessian`](Self::hessian) in another [`Mode`].
+    ///
+    /// # Errors
+    /// As [`HessianOperator::new`].
+    fn hessian_in<B, F>(&self, mode: Mode, batch: B, loss: F) -> Result<HessianOperator>
+    where
+        B: Batch,
+        F: Fn(&Self, B) -> Tensor<1>,
+    {
+        HessianOperator::in_mode(self, batch, loss, mode)
+    }
+
     /// H·v for one vector. For several vectors on one batch make the operator once:
     /// [`hessian`](Self::hessian).
     ///
@@ -62,7 +75,8 @@ pub trait Sharpness: Module {
         self.hessian(batch, loss)?.apply(v)
     }
 
-    /// λ_max(H), the largest algebraic eigenvalue, by Lanczos to a residual of 0.1%.
+    /// λ_max(H), the largest algebraic eigenvalue, by Lanczos to a residual of 0.1%, of the network in
+    /// training without noise ([`Mode::Train`]).
     ///
     /// # Errors
     /// As [`HessianOperator::new`]. Not converging is a result.
@@ -71,8 +85,20 @@ pub trait Sharpness: Module {
         B: Batch,
         F: Fn(&Self, B) -> Tensor<1>,
     {
+        self.sharpness_in(Mode::Train, batch, loss)
+    }
+
+    /// [`sharpness`](Self::sharpness) in another [`Mode`].
+    ///
+    /// # Errors
+    /// As [`HessianOperator::new`]. Not converging is a result.
+    fn sharpness_in<B, F>(&self, mode: Mode, batch: B, loss: F) -> Result<TopEigenvalue>
+    where
+        B: Batch,
+        F: Fn(&Self, B) -> Tensor<1>,
+    {
         let began = Instant::now();
-        let hessian = self.hessian(batch, loss)?;
+        let hessian = self.hessian_in(mode, batch, loss)?;
         let found = top_eigenvalue(
             &hessian,
             hessian.gradient(),

@@ -129,3 +129,13 @@ fn tests_for_nan_and_infinity_have_no_tangent() {
         assert!(infinite <= 1);
     }
 }
+
+#[test]
+fn custom_operations_are_reported_by_their_id() {
+    let (x, y) = (input(0, &[2, 2]), input(1, &[2, 2]));
+    let op = OperationIr::Custom(CustomOpIr::new("my_kernel", &[x.clone()], &[y.clone()]));
+    let graph = TensorGraph { inputs: vec![x], ops: vec![op], outputs: vec![y] };
+    let ops = super::unsupported_ops(&graph);
+    assert_eq!(ops[0].name, "custom.my_kernel");
+    assert_eq!(ops[0].shapes, [[2, 2]]);
+}

@@ -14,6 +14,8 @@ use burn_sharpness::prelude::*;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+const MODES: [Mode; 3] = [Mode::Train, Mode::Eval, Mode::TrainWithNoise { seed: 7 }];
+
 #[derive(Module, Debug)]
 struct Net {
     hidden: Linear,
@@ -35,7 +37,8 @@ impl Net {
     }
 
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let hidden = self.dropout.forward(activation::relu(self.hidden.forward(x)));
+        let hidden = self.norm.forward::<2>(self.hidden.forward(x));
+        let hidden = self.dropout.forward(activation::relu(hidden));
         self.frozen.forward(self.head.forward(hidden))
     }
 }
@@ -95,22 +98,22 @@ fn a_measured_model_is_bit_identical() {
         let before = snapshot(&model);
         let display = format!("{model}");
 
-        let top = model.sharpness(data.clone(), loss).unwrap();
-        model.hvp(data.clone(), loss, &top.vector).unwrap();
+        for mode in MODES {
+            let top = model.sharpness_in(mode, data.clone(), loss).unwrap();
+            model.hessian_in(mode, data.clone(), loss).unwrap().apply(&top.vector).unwrap();
+            let mut mini = MiniBatchSharpnessConfig::new(4).with_mode(mode).init(loss);
+            mini.measure(&model, &data).unwrap();
+            mini.measure_live(&model, data.clone()).unwrap();
+            let along = BatchSharpnessConfig::new(4).with_mode(mode);
+            along.init(loss).measure(&model, &data).unwrap();
+            let full = FullBatchSharpnessConfig::new().with_mode(mode);
+            full.init(loss).measure(&model, &data).unwrap();
+            // A failure leaves it alone too: this one runs the normalization, then is refused.
+            let sorts = |m: &Net, (x, _): Pair| m.forward(x).argmax(1).float().mean();
+            let error = model.hessian_in(mode, data.clone(), sorts).unwrap_err();
+            assert_eq!(error, Error::ParametersThroughIntegers);
+        }
         model.directional_sharpness(data.clone(), loss).unwrap();
-        let mut mini = MiniBatchSharpnessConfig::new(4).init(loss);
-        mini.measure(&model, &data).unwrap();
-        mini.measure_live(&model, data.clone()).unwrap();
-        BatchSharpnessConfig::new(4).init(loss).measure(&model, &data).unwrap();
-        FullBatchSharpnessConfig::new()
-            .with_chunk_size(7)
-            .init(loss)
-            .measure(&model, &data)
-            .unwrap();
-        // Failures leave it alone too: this one runs the normalization, then panics.
-        let normalizes = |m: &Net, (x, _): Pair| m.norm.forward::<2>(m.hidden.forward(x)).mean();
-        let error = model.hessian(data.clone(), normalizes).unwrap_err();
-        assert!(matches!(error, Error::UnsupportedOps(_)), "{error:?}");
         let panics = |m: &Net, (x, _): Pair| {
             m.norm.forward::<2>(m.hidden.forward(x));
             panic!("after a forward pass")
@@ -137,6 +140,10 @@ fn train(measure: bool) -> (Vec<u32>, Vec<Vec<u8>>) {
     let mut mini = MiniBatchSharpnessConfig::new(4).with_num_batches(3).init(loss);
     let mut along = BatchSharpnessConfig::new(4).with_num_batches(3).init(loss);
     let mut full = FullBatchSharpnessConfig::new().init(loss);
+    let eval = FullBatchSharpnessConfig::new().with_mode(Mode::Eval).with_chunk_size(7);
+    let mut eval = eval.init(loss);
+    let noisy = MiniBatchSharpnessConfig::new(4).with_num_batches(3).with_mode(MODES[2]);
+    let mut noisy = noisy.init(loss);
     let mut losses = Vec::new();
     for step in 0..50 {
         let range = step % 5 * 4..step % 5 * 4 + 4;
@@ -146,6 +153,8 @@ fn train(measure: bool) -> (Vec<u32>, Vec<Vec<u8>>) {
             mini.measure_live(&model, batch.clone()).unwrap();
             along.measure(&model, &set).unwrap();
             full.measure(&model, &set).unwrap();
+            eval.measure(&model, &set).unwrap();
+            noisy.measure(&model, &set).unwrap();
         }
         let value = loss(&model, batch);
         losses.push(value.clone().into_scalar::<f32>().to_bits());
