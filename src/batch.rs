@@ -1,7 +1,7 @@
 //! What a loss is measured on: [`Batch`] names the tensors of a batch, whatever its type.
 
 use burn::tensor::kind::Autodiff as Kind;
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{Bool, DType, Device, Int, Tensor};
 use burn_dispatch::DispatchTensor;
 
 use crate::error::{Error, Result};
@@ -170,7 +170,14 @@ pub(crate) fn select<B: Batch>(data: &B, indices: &[usize]) -> B {
         fn map<const D: usize, K: Kind>(&mut self, tensor: Tensor<D, K>) -> Tensor<D, K> {
             let device = tensor.device().without_autodiff();
             let indices = Tensor::<1, Int>::from_data(self.0.as_slice(), &device);
-            tensor.without_autodiff().select(0, indices)
+            let tensor = tensor.without_autodiff();
+            if !matches!(tensor.dtype(), DType::Bool(_)) {
+                return tensor.select(0, indices);
+            }
+            // Through integers: selected masks of burn-flex 0.22.1 have an integer's dtype, on which
+            // `bool_not` fails.
+            let mask = Tensor::<D, Bool>::from_dispatch(tensor.into_dispatch());
+            Tensor::from_dispatch(mask.int().select(0, indices).bool().into_dispatch())
         }
     }
     let indices = indices.iter().map(|&i| i as i64).collect();

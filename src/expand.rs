@@ -21,16 +21,18 @@ use crate::capture::{LossGraph, PooledDevice, Recorded, Source, Tracked, graph_o
 use crate::error::{Error, Result, catch_panic};
 use crate::ir::TensorGraph;
 use crate::ir::replay::{Replay, Value};
-use crate::tangent::{check_supported, is_expanded};
+use crate::tangent::{check_loss, is_expanded};
 
 impl LossGraph {
     /// Writes out what no rule serves in one step; a graph without such operations stays as it is.
     ///
     /// # Errors
-    /// [`Error::UnsupportedOps`] with every operation that has no rule, [`Error::NotDifferentiable`]
+    /// [`Error::UnsupportedOps`] with every operation that has no rule or that burn differentiates
+    /// wrongly, [`Error::NotDifferentiable`]
     /// when burn fails at an operation.
     pub fn expand(&self) -> Result<Self> {
-        check_supported(&self.graph)?;
+        let parameters: Vec<usize> = self.param_inputs().into_iter().flatten().collect();
+        check_loss(&self.graph, &parameters)?;
         let needed = |op: &OperationIr| is_expanded(op) || self.uses_batch_statistics(op);
         if !self.graph.ops.iter().any(needed) {
             return Ok(self.clone());

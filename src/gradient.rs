@@ -50,6 +50,7 @@ impl LossGraph {
     /// when burn's Autodiff fails, [`Error::LossIndependentOfParameters`],
     /// [`Error::ParametersThroughIntegers`].
     pub fn differentiate(&self) -> Result<GradientGraph> {
+        let expanded = self.expand()?;
         match &self.gradient {
             // Unless burn has the gradient of an operation as one that cannot be differentiated again.
             Some(recorded) if unsupported_ops(&recorded.graph).is_empty() => {
@@ -57,7 +58,7 @@ impl LossGraph {
                 self.check_gradients(&gradients)?;
                 Ok(GradientGraph { graph, sources, gradients, settings: self.settings })
             }
-            _ => self.expand()?.differentiate_expanded(),
+            _ => expanded.differentiate_expanded(),
         }
     }
 

@@ -31,9 +31,3 @@ pub enum Mode {
         seed: u64,
     },
 }
-
-impl Default for Mode {
-    fn default() -> Self {
-        Self::Train
-    }
-}

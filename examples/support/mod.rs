@@ -1,4 +1,4 @@
-//! What the examples share: data sets, devices, pictures, and errors that say what to do.
+//! What the examples share: data sets, networks, devices, pictures, and errors that say what to do.
 
 #![allow(dead_code)] // not every example uses everything
 
@@ -8,6 +8,7 @@ pub mod device;
 pub mod digits;
 pub mod error;
 pub mod figure;
+pub mod networks;
 pub mod number;
 pub mod raster;
 

@@ -5,12 +5,13 @@
 //! Hessian-vector product of Pearlmutter (1994). An absent tangent is a symbolic zero: no
 //! operation is emitted for it.
 
+mod defects;
 mod rule;
 mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use burn_backend::DeviceSettings;
 use burn_ir::{OperationIr, TensorId, TensorIr};
@@ -40,24 +41,46 @@ pub(crate) struct PushedForward {
 /// Every operation of `graph` that has no rule, with position and shapes: found before anything
 /// is emitted.
 pub(crate) fn unsupported_ops(graph: &TensorGraph) -> Vec<UnsupportedOp> {
+    operations_with(graph, rule::unsupported_reason)
+}
+
+/// Fails with the list of operations that have no rule.
+pub(crate) fn check_supported(graph: &TensorGraph) -> Result<()> {
+    fail_with(unsupported_ops(graph))
+}
+
+/// Fails with the list of operations of a loss that have no rule, or whose gradient burn computes
+/// wrongly; `wrt` are the inputs that are trainable parameters.
+pub(crate) fn check_loss(graph: &TensorGraph, wrt: &[usize]) -> Result<()> {
+    let mut tracked: HashSet<TensorId> = wrt.iter().map(|&p| graph.inputs[p].id).collect();
+    for op in &graph.ops {
+        if op.inputs().any(|t| tracked.contains(&t.id)) {
+            tracked.extend(op.outputs().map(|t| t.id));
+        }
+    }
+    fail_with(operations_with(graph, |op| {
+        let wrong = || defects::wrong_gradient(op, |id| tracked.contains(&id));
+        rule::unsupported_reason(op).or_else(wrong)
+    }))
+}
+
+fn operations_with(
+    graph: &TensorGraph,
+    reason: impl Fn(&OperationIr) -> Option<&'static str>,
+) -> Vec<UnsupportedOp> {
     let describe = |(index, op): (usize, &OperationIr)| {
-        let reason = rule::unsupported_reason(op)?;
         Some(UnsupportedOp {
             name: op_name(op),
             index,
             shapes: op.inputs().map(|t| t.shape.as_slice().to_vec()).collect(),
-            reason,
+            reason: reason(op)?,
         })
     };
     graph.ops.iter().enumerate().filter_map(describe).collect()
 }
 
-/// Fails with the list of operations that have no rule.
-pub(crate) fn check_supported(graph: &TensorGraph) -> Result<()> {
-    match unsupported_ops(graph) {
-        ops if ops.is_empty() => Ok(()),
-        ops => Err(Error::UnsupportedOps(ops)),
-    }
+fn fail_with(ops: Vec<UnsupportedOp>) -> Result<()> {
+    if ops.is_empty() { Ok(()) } else { Err(Error::UnsupportedOps(ops)) }
 }
 
 /// Whether an operation is written out before it is differentiated.

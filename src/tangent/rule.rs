@@ -2,7 +2,8 @@
 
 use burn_backend::tensor::IndexingUpdateOp;
 use burn_ir::{
-    BaseOperationIr, FloatOperationIr, InterpolateModeIr, OperationIr, ScalarIr, TensorIr,
+    BaseOperationIr, Conv1dOpIr, FloatOperationIr, InterpolateModeIr, ModuleOperationIr,
+    OperationIr, ScalarIr, TensorIr,
 };
 
 use super::rules::row;

@@ -1,11 +1,14 @@
 //! One test binary: it links once.
 
-mod backends;
 mod cache;
 mod closed_forms;
 mod common;
 mod errors;
 mod estimators;
+mod models;
+mod modes;
+#[path = "../../examples/support/networks/mod.rs"]
+mod networks;
 mod op_support;
 mod params;
 mod references;

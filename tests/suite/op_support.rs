@@ -21,8 +21,12 @@ fn page() -> String {
     }
     page.push_str(
         "\n`zero`: no tangent leaves the operation. `linear`, `bilinear`: the operation itself, on\n\
-         tangents. `custom`: a formula of its own. `base.Scatter`, `base.SelectAssign` and\n\
-         `base.ScatterNd` work for the updates `Add` and `Assign`.\n\n",
+         tangents. `custom`: a formula of its own. `expanded`: written out in elementary operations\n\
+         first.\n\n\
+         Limits, each an error that names the operation: `base.Scatter`, `base.SelectAssign` and\n\
+         `base.ScatterNd` work for the updates `Add` and `Assign`, `float.GridSample2d` for bilinear\n\
+         sampling (burn has no gradient for the other modes), `module.Conv1d` with groups where its\n\
+         stride reads the input to the end (burn's weight gradient is wrong elsewhere).\n\n",
     );
     let n = missing.len();
     writeln!(page, "## No rule: {n} operations\n\n| operation | reason |\n|---|---|").unwrap();

@@ -9,10 +9,7 @@ use burn_sharpness::operator::{ChunkMemory, FullBatchHessian};
 use burn_sharpness::prelude::*;
 use burn_sharpness::{Error, Mode};
 
-#[path = "suite/common.rs"]
-mod common;
-
-use common::{assert_close, float, max_abs, wave};
+use crate::common::{assert_close, float, max_abs, wave};
 
 #[derive(Module, Debug)]
 struct Net {
@@ -34,9 +31,8 @@ fn net(device: &Device) -> Net {
             let n = tensor.shape().num_elements();
             let values = wave(n, self.0 as f64).iter().map(|w| 0.9 + 0.5 * w).collect();
             let device = tensor.device();
-            let tensor = float(values, tensor.dims(), DType::F64, &device).set_require_grad(
-                tensor.is_require_grad(),
-            );
+            let tensor = float(values, tensor.dims(), DType::F64, &device)
+                .set_require_grad(tensor.is_require_grad());
             Param::from_mapped_value(id, tensor, mapper)
         }
     }
@@ -164,7 +160,8 @@ fn batch_statistics_give_the_product_that_differences_give() {
         // derivatives of order ten.
         let h = 1e-5;
         let at = |h: f64| measured(&moved(&model, &v, h), mode).1;
-        let differences = at(h).iter().zip(at(-h)).map(|(a, b)| (a - b) / (2.0 * h)).collect::<Vec<_>>();
+        let differences =
+            at(h).iter().zip(at(-h)).map(|(a, b)| (a - b) / (2.0 * h)).collect::<Vec<_>>();
         let scale = max_abs(&product) + max_abs(&gradient);
         for (ours, difference) in product.iter().zip(&differences) {
             assert!((ours - difference).abs() <= 1e-7 * scale, "{mode:?}: {ours} {difference}");
@@ -294,10 +291,8 @@ fn attention_with_dropout_and_a_padding_mask() {
         attention: MultiHeadAttentionConfig::new(4, 2).with_dropout(0.3).init(&device),
     };
     let x = float(wave(24, 0.4), [2, 3, 4], DType::F32, &device);
-    let padding = Tensor::<2, Bool>::from_bool(
-        [[false, false, false], [false, false, true]],
-        &device,
-    );
+    let padding =
+        Tensor::<2, Bool>::from_bool([[false, false, false], [false, false, true]], &device);
     let loss = |m: &Attention, (x, padding): (Tensor<3>, Tensor<2, Bool>)| {
         let input = MhaInput::self_attn(x).mask_pad(padding);
         m.attention.forward(input).context.powi_scalar(2).mean()
