@@ -8,6 +8,8 @@
 //! in training gets the statistics of the batch.
 
 mod deformable;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 

@@ -2,8 +2,7 @@
 
 use burn_backend::tensor::IndexingUpdateOp;
 use burn_ir::{
-    BaseOperationIr, Conv1dOpIr, FloatOperationIr, InterpolateModeIr, ModuleOperationIr,
-    OperationIr, ScalarIr, TensorIr,
+    BaseOperationIr, FloatOperationIr, InterpolateModeIr, OperationIr, ScalarIr, TensorIr,
 };
 
 use super::rules::row;
@@ -38,7 +37,7 @@ impl Rule {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Zero => "zero",
-            Self::Linear => "linear",
+            Self::Linear | Self::MultilinearIn([_]) => "linear",
             Self::Bilinear | Self::MultilinearIn(_) => "bilinear",
             Self::Custom(_) => "custom",
             Self::Expanded => "expanded",

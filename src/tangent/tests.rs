@@ -133,8 +133,9 @@ fn tests_for_nan_and_infinity_have_no_tangent() {
 #[test]
 fn custom_operations_are_reported_by_their_id() {
     let (x, y) = (input(0, &[2, 2]), input(1, &[2, 2]));
-    let op = OperationIr::Custom(CustomOpIr::new("my_kernel", &[x.clone()], &[y.clone()]));
-    let graph = TensorGraph { inputs: vec![x], ops: vec![op], outputs: vec![y] };
+    let graph = TensorGraph { inputs: vec![x], ops: Vec::new(), outputs: vec![y] };
+    let op = OperationIr::Custom(CustomOpIr::new("my_kernel", &graph.inputs, &graph.outputs));
+    let graph = TensorGraph { ops: vec![op], ..graph };
     let ops = super::unsupported_ops(&graph);
     assert_eq!(ops[0].name, "custom.my_kernel");
     assert_eq!(ops[0].shapes, [[2, 2]]);

@@ -130,7 +130,7 @@ fn eval_is_the_network_as_it_is_evaluated() {
     assert_close(&[eval.0], &[expected], ROUNDING, "loss");
     assert!((eval.0 - train.0).abs() > 1e-3 * train.0, "the modes differ on this network");
     let mut frozen = model.clone();
-    frozen.norms = frozen.norms.into_iter().map(|n| only_flags_off(n)).collect();
+    frozen.norms = frozen.norms.into_iter().map(only_flags_off).collect();
     assert_eq!(measured(&frozen, Mode::Train), eval, "evaluation is training with every flag off");
 }
 

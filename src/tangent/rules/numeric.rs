@@ -7,8 +7,8 @@ use burn_ir::{NumericOperationIr, OperationIr, PadModeIr, ScalarIr, TensorIr};
 use super::super::rule::{Rule::*, RuleCx, Tangent};
 use super::rules;
 
-const RANDOM: &str = "a random draw inside the loss is a different loss every time; draw the integers \
-    outside and pass them in the batch";
+const RANDOM: &str = "a random draw inside the loss is a different loss every time; measure with \
+    `Mode::TrainWithNoise`, which fixes the draws, or draw outside and pass the result in the batch";
 
 rules! { NumericOperationIr, "numeric";
     // Constants, comparisons, indices, signs.
