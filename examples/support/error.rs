@@ -78,6 +78,9 @@ pub enum ExampleError {
     #[error("measuring at step {step} failed: {source}")]
     Measurement { step: usize, source: burn_sharpness::Error },
 
+    #[error(transparent)]
+    Sharpness(#[from] burn_sharpness::Error),
+
     #[error("cannot read `{}`: {source}; check the path and its permissions", .path.display())]
     Read { path: PathBuf, source: std::io::Error },
 

@@ -12,4 +12,5 @@ pub mod networks;
 pub mod number;
 pub mod raster;
 
+#[allow(unused_imports)] // nor this
 pub use dataset::Dataset;
