@@ -188,6 +188,10 @@ impl Emitter {
         self.float_unary(x, Float::Log)
     }
 
+    pub fn erf(&mut self, x: &TensorIr) -> TensorIr {
+        self.float_unary(x, Float::Erf)
+    }
+
     pub fn sqrt(&mut self, x: &TensorIr) -> TensorIr {
         self.float_unary(x, Float::Sqrt)
     }
@@ -235,11 +239,6 @@ impl Emitter {
     /// g where `output` > 0, else 0.
     pub fn relu_backward(&mut self, output: &TensorIr, g: &TensorIr) -> TensorIr {
         self.activation_backward(output, g, Activation::ReluBackward)
-    }
-
-    /// gelu′(x) ⊙ g.
-    pub fn gelu_backward(&mut self, x: &TensorIr, g: &TensorIr) -> TensorIr {
-        self.activation_backward(x, g, Activation::GeluBackward)
     }
 
     /// s ⊙ (1 − s) ⊙ g, with s = σ(x).

@@ -3,6 +3,7 @@
 mod cache;
 mod closed_forms;
 mod common;
+mod device;
 mod errors;
 mod estimators;
 mod models;

@@ -11,6 +11,7 @@ use burn_sharpness::prelude::*;
 use serde::Deserialize;
 
 use crate::common::{assert_close, float, vector};
+use crate::device;
 use networks::{Mlp, Normalized, SelfAttention, TwoConvolutions, with_parameters};
 
 #[derive(Deserialize)]
@@ -204,9 +205,9 @@ fn m7_batch_norm_sigmoid() {
 }
 
 #[test]
-fn f32_agrees_to_its_rounding() {
+fn f32_on_the_device_agrees_to_its_rounding() {
     for name in references().models.keys() {
-        check(name, DType::F32, &Device::flex(), F32);
+        check(name, DType::F32, &device::under_test(), F32);
     }
 }
 

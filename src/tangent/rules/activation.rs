@@ -1,9 +1,9 @@
 //! Rules of burn-ir's activations and of their backward operations, which is where the second
 //! derivative lives. Kinks follow burn-autodiff: relu′(0) = 0, leaky relu has slope 1 at 0.
 
-use std::f64::consts::PI;
+use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
-use burn_ir::ActivationOperationIr;
+use burn_ir::{ActivationOperationIr, TensorIr};
 
 use super::super::rule::{Rule::*, RuleCx, Tangent};
 use super::rules;
@@ -59,21 +59,20 @@ fn prelu(cx: &mut RuleCx<'_>) -> Tangent {
     Some(cx.emit.broadcast_to(&sum, &y.shape))
 }
 
-/// `y = x Φ(x)`: ẏ = gelu′(x) ⊙ ẋ.
+/// `y = x Φ(x)`: ẏ = gelu′(x) ⊙ ẋ, gelu′(x) = Φ(x) + x φ(x).
 fn gelu(cx: &mut RuleCx<'_>) -> Tangent {
-    let (dx, x) = (cx.dx(0)?, cx.x(0));
-    Some(cx.emit.gelu_backward(&x, &dx))
+    let x = cx.x(0);
+    let (slope, _) = gelu_derivatives(cx, &x);
+    cx.times(&slope)
 }
 
 /// `h = gelu′(x) ⊙ g`: ḣ = gelu′(x) ⊙ ġ + g ⊙ gelu″(x) ⊙ ẋ, gelu″(x) = (2 − x²) φ(x).
 fn gelu_backward(cx: &mut RuleCx<'_>) -> Tangent {
     let (x, g) = (cx.x(0), cx.x(1));
-    let by_g = cx.dx(1).map(|dg| cx.emit.gelu_backward(&x, &dg));
+    let (slope, density) = gelu_derivatives(cx, &x);
+    let by_g = cx.dx(1).map(|dg| cx.emit.mul(&slope, &dg));
     let by_x = cx.dx(0).map(|dx| {
         let square = cx.emit.mul(&x, &x);
-        let half = cx.emit.mul_scalar(&square, -0.5);
-        let bell = cx.emit.exp(&half);
-        let density = cx.emit.mul_scalar(&bell, 1.0 / (2.0 * PI).sqrt());
         let minus = cx.emit.neg(&square);
         let factor = cx.emit.add_scalar(&minus, 2.0);
         let second = cx.emit.mul(&factor, &density);
@@ -81,6 +80,22 @@ fn gelu_backward(cx: &mut RuleCx<'_>) -> Tangent {
         cx.emit.mul(&slope, &dx)
     });
     cx.plus(by_g, by_x)
+}
+
+/// gelu′(x) = Φ(x) + x φ(x) and φ(x), written out: some backends of burn 0.22.1 have the derivative
+/// of an approximation instead (see `ir::replay::activation`). They do not depend on tangents, so
+/// they are computed once per batch.
+fn gelu_derivatives(cx: &mut RuleCx<'_>, x: &TensorIr) -> (TensorIr, TensorIr) {
+    let scaled = cx.emit.mul_scalar(x, FRAC_1_SQRT_2);
+    let erf = cx.emit.erf(&scaled);
+    let shifted = cx.emit.add_scalar(&erf, 1.0);
+    let probability = cx.emit.mul_scalar(&shifted, 0.5);
+    let square = cx.emit.mul(x, x);
+    let half = cx.emit.mul_scalar(&square, -0.5);
+    let bell = cx.emit.exp(&half);
+    let density = cx.emit.mul_scalar(&bell, 1.0 / (2.0 * PI).sqrt());
+    let product = cx.emit.mul(x, &density);
+    (cx.emit.add(&probability, &product), density)
 }
 
 /// `y = σ(x)`: ẏ = y ⊙ (1 − y) ⊙ ẋ.
