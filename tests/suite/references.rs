@@ -10,7 +10,7 @@ use burn::tensor::{DType, Device, Int, Tensor};
 use burn_sharpness::prelude::*;
 use serde::Deserialize;
 
-use crate::common::{assert_close, float, vector};
+use crate::common::{assert_close, float, relative_error, vector};
 use crate::device;
 use networks::{Mlp, Normalized, SelfAttention, TwoConvolutions, with_parameters};
 
@@ -112,7 +112,8 @@ fn hessian(name: &str, dtype: DType, device: &Device) -> (Reference, HessianOper
     (reference, operator)
 }
 
-fn check(name: &str, dtype: DType, device: &Device, tolerance: f64) {
+/// Returns the relative error of the product.
+fn check(name: &str, dtype: DType, device: &Device, tolerance: f64) -> f64 {
     let (reference, operator) = hessian(name, dtype, device);
     let n = reference.n_params;
     let v: Vec<f64> = (0..n).map(|i| (1.1 * i as f64 + 0.5).sin()).collect();
@@ -140,6 +141,7 @@ fn check(name: &str, dtype: DType, device: &Device, tolerance: f64) {
     let frobenius = dense.concat().iter().map(|h| h * h).sum::<f64>().sqrt();
     assert_close(&[frobenius], &[reference.frobenius], tolerance, &what("frobenius"));
     check_ends(&reference, &operator, tolerance, &what("eigenvalue"));
+    relative_error(&hv, &reference.Hv)
 }
 
 /// Both ends of the spectrum.
@@ -207,7 +209,8 @@ fn m7_batch_norm_sigmoid() {
 #[test]
 fn f32_on_the_device_agrees_to_its_rounding() {
     for name in references().models.keys() {
-        check(name, DType::F32, &device::under_test(), F32);
+        let error = check(name, DType::F32, &device::under_test(), F32);
+        eprintln!("accuracy | {} | {name} | {error:.1e}", device::name());
     }
 }
 

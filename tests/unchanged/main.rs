@@ -5,7 +5,7 @@
 
 use std::sync::Mutex;
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Flag, Lora, Module, ModuleVisitor, Param};
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::optim::{GradientsParams, SgdConfig, momentum::MomentumConfig};
 use burn::tensor::{Bool, Device, Int, Tensor, activation};
@@ -56,7 +56,7 @@ fn data(n: usize, device: &Device) -> Pair {
 }
 
 /// Every tensor of the model as bytes, with the flags that training looks at.
-fn snapshot(model: &Net) -> Vec<(String, bool, Vec<u8>)> {
+fn snapshot<M: Module>(model: &M) -> Vec<(String, bool, Vec<u8>)> {
     #[derive(Default)]
     struct Read(Vec<(String, bool, Vec<u8>)>);
     impl ModuleVisitor for Read {
@@ -64,6 +64,9 @@ fn snapshot(model: &Net) -> Vec<(String, bool, Vec<u8>)> {
             let tensor = param.base();
             let place = format!("{:?} {:?} {:?}", param.id, tensor.dims(), tensor.device());
             self.0.push((place, param.is_require_grad(), tensor.into_data().bytes().to_vec()));
+        }
+        fn visit_flag(&mut self, flag: &Param<Flag>) {
+            self.0.push((format!("{:?}", flag.id), flag.is_enabled(), Vec::new()));
         }
         fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
             self.0.push((
@@ -123,6 +126,28 @@ fn a_measured_model_is_bit_identical() {
         assert!(snapshot(&model) == before, "a tensor of the model has changed");
         assert_eq!(format!("{model}"), display);
         assert_eq!(model.hidden.weight.val().device().is_autodiff(), device.is_autodiff());
+    }
+}
+
+#[test]
+fn reparameterized_and_frozen_parameters_stay_what_they_are() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let device = Device::flex().autodiff();
+    let plain = Net::new(&device);
+    let mut frozen = plain.clone();
+    frozen.norm = frozen.norm.freeze();
+    frozen.hidden = frozen.hidden.freeze();
+    let adapted = plain.clone().apply_lora(Lora::new(1, 1.0));
+    // Rows of a low-rank factor are parameters, the frozen base is not.
+    let n_adapted = adapted.hessian(data(5, &device), loss).unwrap().dim();
+    assert!(n_adapted < plain.hessian(data(5, &device), loss).unwrap().dim());
+    for model in [frozen, adapted, plain.clone().train()] {
+        let (before, display) = (snapshot(&model), format!("{model}"));
+        for mode in MODES {
+            model.sharpness_in(mode, data(20, &device), loss).unwrap();
+        }
+        assert!(snapshot(&model) == before, "a tensor or flag of the model has changed");
+        assert_eq!(format!("{model}"), display);
     }
 }
 
