@@ -1,7 +1,7 @@
 //! Whole networks: one row each (`models/table.rs`), measured in f64 against burn's own gradients,
 //! then in f32 on a device against f64.
 //!
-//! The second test prints a line `accuracy | device | model | error` for each row:
+//! Each test prints a line `accuracy | device | model | error` for each row:
 //! `cargo test --test suite models -- --nocapture`.
 
 mod by_formula;
@@ -63,8 +63,9 @@ pub trait Row {
     /// Whether burn lacks the gradient of an operation on this device, which an error must say.
     fn lacks_a_gradient_on(&self, device: &str) -> bool;
 
-    /// In f64 on flex: gradient and products against burn's own gradients.
-    fn check_f64(&self) -> Result<(), String>;
+    /// In f64 on flex: gradient and products against burn's own gradients. Returns the relative
+    /// difference of the product.
+    fn check_f64(&self) -> Result<f64, String>;
 
     /// In f32 on `device`: against f64 on flex. Returns the relative error of the product.
     fn check_f32(&self, device: &Device) -> Result<f64, String>;
@@ -136,7 +137,7 @@ impl<M: Module, B: Batch> Row for Case<M, B> {
         self.only_on.is_some_and(|only| only != device)
     }
 
-    fn check_f64(&self) -> Result<(), String> {
+    fn check_f64(&self) -> Result<f64, String> {
         let fails = |e: Error| format!("{}: {e}", self.name);
         let hessian = self.hessian(DType::F64, &Device::flex(), self.loss_f64).map_err(fails)?;
         let Values { gradient, product: hv, .. } = Self::values(&hessian).map_err(fails)?;
@@ -155,7 +156,8 @@ impl<M: Module, B: Batch> Row for Case<M, B> {
         // ‖u‖ = ‖v‖ = 1: the scale of both is that of the products.
         let bound = self.rounding * (dot(&hv, &hv).sqrt() + dot(&hu, &hu).sqrt());
         let symmetric = (u_hv - v_hu).abs() <= bound;
-        symmetric.then_some(()).ok_or_else(|| format!("{}: {u_hv} is not {v_hu}", self.name))
+        symmetric.then_some(()).ok_or_else(|| format!("{}: {u_hv} is not {v_hu}", self.name))?;
+        Ok(relative_error(&hv, &difference))
     }
 
     fn check_f32(&self, device: &Device) -> Result<f64, String> {
@@ -215,7 +217,13 @@ impl TensorMapper for OnAutodiff {
 
 #[test]
 fn products_are_differences_of_burns_gradients() {
-    let failures: Vec<_> = table::rows().iter().filter_map(|row| row.check_f64().err()).collect();
+    let mut failures = Vec::new();
+    for row in table::rows() {
+        match row.check_f64() {
+            Ok(error) => eprintln!("accuracy | flex f64 | {} | {error:.1e}", row.name()),
+            Err(failure) => failures.push(failure),
+        }
+    }
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
