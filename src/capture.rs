@@ -75,12 +75,12 @@ pub struct LossGraph {
     pub(crate) settings: DeviceSettings,
     /// States that are running means of batch normalizations in training.
     pub(crate) training_means: Vec<usize>,
-    /// The gradient, where it was recorded with the loss (with noise).
-    pub(crate) gradient: Option<RecordedGradient>,
+    /// With noise: the gradient that burn's autodiff recorded behind the loss.
+    pub(crate) reference: Option<RecordedGradient>,
 }
 
-/// A gradient that burn's autodiff recorded behind the loss.
-#[derive(Clone, Debug, PartialEq)]
+/// A gradient that burn's autodiff recorded behind the loss, which it contains as first output.
+#[derive(Clone, Debug)]
 pub(crate) struct RecordedGradient {
     pub graph: TensorGraph,
     pub sources: Vec<Source>,
@@ -155,8 +155,8 @@ impl LossGraph {
             Source::Constant(constants.len() - 1)
         });
         let n_params = state.space().entries().len();
-        let gradient = None;
-        Ok(Self { graph, sources, constants, n_params, settings, training_means, gradient })
+        let reference = None;
+        Ok(Self { graph, sources, constants, n_params, settings, training_means, reference })
     }
 
     /// Positions of the inputs that are trainable parameters, in parameter order; `None` for a

@@ -9,24 +9,25 @@
 use std::any::TypeId;
 use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::mem::Discriminant;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::Module;
-use burn::tensor::{DType, DeviceSettings, Distribution, Tensor, TensorData};
+use burn::tensor::{DeviceSettings, Tensor, TensorData};
 use burn_dispatch::{Dispatch, DispatchTensor};
-use rand::SeedableRng;
-use rand::rngs::Xoshiro256PlusPlus;
 
 use crate::batch::{self, Batch};
-use crate::capture::{LossGraph, RecordedGradient, Source};
+use crate::capture::{LossGraph, Source};
 use crate::error::{Error, Result};
 use crate::ir::TensorGraph;
 use crate::ir::replay::Value;
 use crate::linearize::LinearizedGraph;
+use crate::mode::Mode;
 use crate::model_state::ModelState;
+use crate::noise::draw;
 use crate::params::{ParamVector, read_scalar};
 use crate::program::Program;
-use crate::verify::verify;
+use crate::verify::{reference, verify};
 
 /// How much graph work this thread has done; see [`graph_work`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,7 +113,7 @@ impl PreparedLoss {
         count(|work| work.captures += 1);
         let constants = forward.constants.clone();
         let key = Key::of(&forward);
-        let closure = typeid::of::<F>();
+        let closure = (typeid::of::<F>(), std::mem::discriminant(&state.mode()));
         let found = CACHE.lock().unwrap_or_else(PoisonError::into_inner).get(&key, closure);
         let compiled = match found {
             Some((compiled, true)) => return Ok(Self { compiled, constants }),
@@ -124,18 +125,55 @@ impl PreparedLoss {
             }
         };
         let prepared = Self { compiled, constants };
-        let gradient = |state: &ModelState| Ok(prepared.primal(state, batch.clone())?.gradient);
-        // With noise burn's own gradient is what was recorded, and another run draws other noise.
-        let verified = forward.gradient.is_some() || verify(model, state, batch, loss, gradient)?;
+        let verified = prepared.verify(&forward, model, state, batch, loss)?;
         let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
         cache.insert(key, &prepared.compiled, verified.then_some(closure));
         Ok(prepared)
     }
 
+    /// Compares the gradient with the one that burn computes; false when there was nothing to
+    /// compare.
+    fn verify<M, B, F>(
+        &self,
+        forward: &LossGraph,
+        model: &M,
+        state: &ModelState,
+        batch: &B,
+        loss: &F,
+    ) -> Result<bool>
+    where
+        M: Module,
+        B: Batch,
+        F: Fn(&M, B) -> Tensor<1> + ?Sized,
+    {
+        let ours = |state: &ModelState| Ok(self.primal(state, batch.clone())?.gradient);
+        let verified = match &forward.reference {
+            None => verify(state, ours, |state| reference(model, state, batch, loss)),
+            Some(recorded) => {
+                let program = Program::compile(recorded.graph.clone());
+                verify(state, ours, |state| {
+                    let batch = batch::tensors(batch.clone());
+                    let inputs = bind(&recorded.sources, state, &batch, &self.constants)?;
+                    let outputs = program.run(inputs, state.space().device())?;
+                    let parts = recorded.gradients.iter().map(|g| g.map(|g| outputs[g].clone()));
+                    Ok(state.space().join_or_zeros(parts))
+                })
+            }
+        };
+        match verified {
+            Err(Error::GradientMismatch { .. } | Error::NotDifferentiable { .. })
+                if !forward.wrong_in_burn().is_empty() =>
+            {
+                Err(Error::UnsupportedOps(forward.wrong_in_burn()))
+            }
+            verified => verified,
+        }
+    }
+
     /// Runs the primal part.
     pub fn primal<B: Batch>(&self, state: &ModelState, batch: B) -> Result<PrimalPass> {
         let (space, compiled) = (state.space(), &self.compiled);
-        let inputs = bind(&compiled.sources, state, &batch::tensors(batch), &self.constants);
+        let inputs = bind(&compiled.sources, state, &batch::tensors(batch), &self.constants)?;
         let mut outputs = compiled.primal.run(inputs, space.device())?.into_iter();
         let loss = outputs.next().ok_or(Error::LossIndependentOfParameters)?;
         let parts = compiled.gradients.iter().map(|g| g.and_then(|_| outputs.next()));
@@ -153,7 +191,8 @@ where
     F: Fn(&M, B) -> Tensor<1> + ?Sized,
 {
     let forward = LossGraph::capture(model, state, batch, loss)?.expand()?;
-    let inputs = bind(&forward.sources, state, &batch::tensors(batch.clone()), &forward.constants);
+    let tensors = batch::tensors(batch.clone());
+    let inputs = bind(&forward.sources, state, &tensors, &forward.constants)?;
     let outputs = Program::compile(forward.graph).run(inputs, state.space().device())?;
     let value = outputs.into_iter().next().map(Tensor::from_dispatch);
     value.map_or(Ok(f64::NAN), read_scalar)
@@ -165,39 +204,27 @@ pub(crate) fn bind(
     state: &ModelState,
     batch: &[DispatchTensor],
     constants: &[TensorData],
-) -> Vec<DispatchTensor> {
+) -> Result<Vec<DispatchTensor>> {
     let device = state.space().device().as_dispatch();
     let upload = |data: &TensorData| match Value::<Dispatch>::from_data(data.clone(), device) {
         Value::Float(t) | Value::Int(t) | Value::Bool(t) => t,
     };
-    let value = |source: &Source| match source {
-        Source::Param(i) => state.params[*i].clone(),
-        Source::State(i) => state.state[*i].clone(),
-        Source::Batch(i) => batch[*i].clone(),
-        Source::Constant(i) => upload(&constants[*i]),
-        Source::Fixed(data) => upload(data),
-        Source::Noise { index, distribution, shape, dtype } => {
-            // Each draw has a generator of its own: programs read them in different orders.
-            let mut rng = Xoshiro256PlusPlus::seed_from_u64(state.noise_seed(*index));
-            upload(&draw(shape, *distribution, *dtype, &mut rng))
-        }
+    let value = |source: &Source| {
+        Ok(match source {
+            Source::Param(i) => state.params[*i].clone(),
+            Source::State(i) => state.state[*i].clone(),
+            Source::Batch(i) => batch[*i].clone(),
+            Source::Constant(i) => upload(&constants[*i]),
+            Source::Fixed(data) => upload(data),
+            Source::Noise { index, distribution, shape, dtype } => {
+                let seed = state.noise_seed(*index).ok_or(Error::Execution {
+                    message: "a loss recorded with noise runs in a mode without".into(),
+                })?;
+                upload(&draw(shape, *distribution, *dtype, seed)?)
+            }
+        })
     };
     sources.iter().map(value).collect()
-}
-
-/// A random tensor, drawn on the host.
-fn draw(
-    shape: &[usize],
-    distribution: Distribution,
-    dtype: DType,
-    rng: &mut Xoshiro256PlusPlus,
-) -> TensorData {
-    let data = if dtype.is_float() {
-        TensorData::random::<f64, _, _>(shape.to_vec(), distribution, rng)
-    } else {
-        TensorData::random::<i64, _, _>(shape.to_vec(), distribution, rng)
-    };
-    data.convert_dtype(dtype)
 }
 
 /// What a compiled product depends on.
@@ -207,7 +234,6 @@ struct Key {
     graph: TensorGraph,
     sources: Vec<Source>,
     training_means: Vec<usize>,
-    gradient: Option<RecordedGradient>,
     n_params: usize,
     settings: DeviceSettings,
 }
@@ -222,7 +248,6 @@ impl Key {
             graph: forward.graph.clone(),
             sources: forward.sources.clone(),
             training_means: forward.training_means.clone(),
-            gradient: forward.gradient.clone(),
             n_params: forward.n_params,
             settings: forward.settings,
         }
@@ -235,16 +260,18 @@ impl Key {
             && self.graph == other.graph
             && self.sources == other.sources
             && self.training_means == other.training_means
-            && self.gradient == other.gradient
     }
 }
+
+/// A closure by its type, in a mode: what acts differently under autodiff differs from mode to mode.
+type Closure = (TypeId, Discriminant<Mode>);
 
 /// A compiled product, and the closures whose gradient it was verified to have: losses that differ
 /// by what a recording cannot see are recorded alike.
 struct Entry {
     key: Key,
     compiled: Arc<CompiledHessian>,
-    verified_for: Vec<TypeId>,
+    verified_for: Vec<Closure>,
 }
 
 /// Compiled products, most recently used last.
@@ -262,7 +289,7 @@ impl Cache {
     }
 
     /// The product, and whether it was verified for `closure`.
-    fn get(&mut self, key: &Key, closure: TypeId) -> Option<(Arc<CompiledHessian>, bool)> {
+    fn get(&mut self, key: &Key, closure: Closure) -> Option<(Arc<CompiledHessian>, bool)> {
         let entry = self.take(key)?;
         let found = (entry.compiled.clone(), entry.verified_for.contains(&closure));
         self.0.push(entry);
@@ -271,7 +298,7 @@ impl Cache {
 
     /// Keeps a product, verified for `closure` if there is one; what another thread kept meanwhile
     /// is replaced.
-    fn insert(&mut self, key: Key, compiled: &Arc<CompiledHessian>, closure: Option<TypeId>) {
+    fn insert(&mut self, key: Key, compiled: &Arc<CompiledHessian>, closure: Option<Closure>) {
         let mut verified_for = self.take(&key).map(|entry| entry.verified_for).unwrap_or_default();
         verified_for.extend(closure);
         if self.0.len() == CAPACITY {

@@ -64,8 +64,9 @@ pub enum Error {
     /// The recorded loss has another gradient than the one that burn computes.
     #[error(
         "the recorded loss has another gradient than burn computes (relative difference \
-         {relative_difference:.1e}): `detach` inside the loss is not seen, nor is code that acts \
-         differently under autodiff; compute such tensors outside and pass them in the batch"
+         {relative_difference:.1e}): `detach` inside the loss is not seen: compute such tensors outside \
+         and pass them in the batch; nor are layers of your own that act differently in training: \
+         measure them with `Mode::TrainWithNoise` or `Mode::Eval`"
     )]
     GradientMismatch {
         /// ‖recorded − burn's‖ / max of both norms.

@@ -4,9 +4,11 @@
 //! This is the only place for it. Layer normalization, attention, grid sampling, unfolding and the
 //! CTC loss are written out by burn's own Autodiff, untracked, on the capture backend: what training
 //! differentiates is then what is measured. Deformable convolution, whose gradient burn has as one
-//! operation, is written as bilinear sampling and a matrix product. Here also a batch normalization
-//! in training gets the statistics of the batch.
+//! operation, is written as bilinear sampling and a matrix product; a grouped convolution of which
+//! burn's default gradient is wrong as one of rank two. Here also a batch normalization in training
+//! gets the statistics of the batch.
 
+mod conv1d;
 mod deformable;
 #[cfg(test)]
 mod tests;
@@ -20,22 +22,22 @@ use burn_capture::{CaptureBackend, CaptureDevice};
 use burn_ir::{BatchNormOpIr, ModuleOperationIr, OperationIr, TensorId};
 
 use crate::capture::{LossGraph, PooledDevice, Recorded, Source, Tracked, graph_of, ir_of};
-use crate::error::{Error, Result, catch_panic};
+use crate::error::{Error, Result, UnsupportedOp, catch_panic};
 use crate::ir::TensorGraph;
 use crate::ir::replay::{Replay, Value};
-use crate::tangent::{check_loss, is_expanded};
+use crate::tangent::{check_supported, is_expanded, op_name};
 
 impl LossGraph {
     /// Writes out what no rule serves in one step; a graph without such operations stays as it is.
     ///
     /// # Errors
-    /// [`Error::UnsupportedOps`] with every operation that has no rule or that burn differentiates
-    /// wrongly, [`Error::NotDifferentiable`]
+    /// [`Error::UnsupportedOps`] with every operation that has no rule, [`Error::NotDifferentiable`]
     /// when burn fails at an operation.
     pub fn expand(&self) -> Result<Self> {
-        let parameters: Vec<usize> = self.param_inputs().into_iter().flatten().collect();
-        check_loss(&self.graph, &parameters)?;
-        let needed = |op: &OperationIr| is_expanded(op) || self.uses_batch_statistics(op);
+        check_supported(&self.graph)?;
+        let needed = |op: &OperationIr| {
+            is_expanded(op) || self.uses_batch_statistics(op) || conv1d::leaves_an_end_unread(op)
+        };
         if !self.graph.ops.iter().any(needed) {
             return Ok(self.clone());
         }
@@ -57,6 +59,11 @@ impl LossGraph {
                             OperationIr::Module(ModuleOperationIr::DeformableConv2d(d)) => {
                                 deformable::run(&mut replay, d, self.settings);
                             }
+                            OperationIr::Module(ModuleOperationIr::Conv1d(d))
+                                if conv1d::leaves_an_end_unread(op) =>
+                            {
+                                conv1d::run(&mut replay, d);
+                            }
                             op => replay.run(op),
                         }
                     }
@@ -70,6 +77,20 @@ impl LossGraph {
         )?;
         let (graph, sources) = graph_of(captured, &placeholders, outputs, Source::Fixed);
         Ok(Self { graph, sources, ..self.clone() })
+    }
+
+    /// Operations whose gradient burn computes wrongly on some backends, where a comparison with
+    /// burn's gradient fails for that reason.
+    pub(crate) fn wrong_in_burn(&self) -> Vec<UnsupportedOp> {
+        let describe = |(index, op): (usize, &OperationIr)| {
+            conv1d::leaves_an_end_unread(op).then(|| UnsupportedOp {
+                name: op_name(op),
+                index,
+                shapes: op.inputs().map(|t| t.shape.as_slice().to_vec()).collect(),
+                reason: conv1d::WRONG_IN_BURN,
+            })
+        };
+        self.graph.ops.iter().enumerate().filter_map(describe).collect()
     }
 
     /// Whether this normalization belongs to a module in training: its recorded mean is the running

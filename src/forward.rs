@@ -49,7 +49,7 @@ where
     };
     graph.outputs.push(tangent);
     let used: Vec<bool> = inputs.iter().map(Option::is_some).collect();
-    let values = bind(&sources, &state, &batch::tensors(batch), &forward.constants);
+    let values = bind(&sources, &state, &batch::tensors(batch), &forward.constants)?;
     let outputs = run(graph, values, &state, v, &used)?;
     let mut scalars = outputs.into_iter().map(|t| read_scalar(Tensor::from_dispatch(t)));
     let mut next = || scalars.next().unwrap_or(Ok(f64::NAN));
@@ -87,7 +87,7 @@ where
     state.space().check(v.space())?;
     let forward = LossGraph::capture(model, &state, &batch, &loss)?;
     let pushed = forward.differentiate()?.push_forward()?;
-    let values = bind(pushed.sources(), &state, &batch::tensors(batch), &forward.constants);
+    let values = bind(pushed.sources(), &state, &batch::tensors(batch), &forward.constants)?;
     let mut graph = pushed.graph().clone();
     let n_products = pushed.has_product().iter().filter(|p| **p).count();
     graph.outputs = graph.outputs.split_off(graph.outputs.len() - n_products);

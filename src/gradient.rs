@@ -14,14 +14,12 @@ use burn_capture::CaptureDevice;
 use burn_ir::{NumericOperationIr, OperationIr, ScalarIr, TensorId};
 
 use crate::capture::{
-    LossGraph, PooledDevice, Recorded, RecordedGradient, Source, Tracked, graph_of, ir_of,
-    source_names,
+    LossGraph, PooledDevice, Recorded, Source, Tracked, graph_of, ir_of, source_names,
 };
 use crate::display::write_graph;
 use crate::error::{Error, Result, catch_panic};
 use crate::ir::TensorGraph;
 use crate::ir::replay::Replay;
-use crate::tangent::unsupported_ops;
 
 /// Forward and backward operations of a loss. Outputs: the loss, then the gradient of each
 /// trainable parameter that has one.
@@ -50,16 +48,7 @@ impl LossGraph {
     /// when burn's Autodiff fails, [`Error::LossIndependentOfParameters`],
     /// [`Error::ParametersThroughIntegers`].
     pub fn differentiate(&self) -> Result<GradientGraph> {
-        let expanded = self.expand()?;
-        match &self.gradient {
-            // Unless burn has the gradient of an operation as one that cannot be differentiated again.
-            Some(recorded) if unsupported_ops(&recorded.graph).is_empty() => {
-                let RecordedGradient { graph, sources, gradients } = recorded.clone();
-                self.check_gradients(&gradients)?;
-                Ok(GradientGraph { graph, sources, gradients, settings: self.settings })
-            }
-            _ => expanded.differentiate_expanded(),
-        }
+        self.expand()?.differentiate_expanded()
     }
 
     fn differentiate_expanded(&self) -> Result<GradientGraph> {
@@ -94,9 +83,7 @@ impl LossGraph {
         let (graph, sources) = graph_of(captured, &placeholders, outputs, Source::Fixed);
         Ok(GradientGraph { graph, sources, gradients, settings: self.settings })
     }
-}
 
-impl LossGraph {
     /// Fails when no parameter has a gradient.
     fn check_gradients(&self, gradients: &[Option<usize>]) -> Result<()> {
         if gradients.iter().any(Option::is_some) {

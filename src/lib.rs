@@ -67,6 +67,7 @@ mod ir;
 mod linearize;
 mod mode;
 mod model_state;
+mod noise;
 mod op_support;
 pub mod operator;
 mod params;

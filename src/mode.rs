@@ -10,6 +10,7 @@ use burn::config::Config;
 /// autodiff device makes no difference. Running statistics, flags and random streams of the model
 /// stay untouched.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Mode {
     /// The network that a training step differentiates, without its noise: batch normalization
     /// uses the statistics of the batch, and gradients flow through them; dropout, Gaussian noise
@@ -30,4 +31,12 @@ pub enum Mode {
         /// Seed of the draws.
         seed: u64,
     },
+}
+
+// `#[default]` inside is not accepted by burn's `Config`.
+#[allow(clippy::derivable_impls)]
+impl Default for Mode {
+    fn default() -> Self {
+        Self::Train
+    }
 }

@@ -10,6 +10,7 @@ use burn_dispatch::DispatchTensor;
 
 use crate::error::{Error, Result};
 use crate::mode::Mode;
+use crate::noise::NoiseOf;
 use crate::params::{ParamSpace, ParamVector};
 
 /// Place of a model tensor.
@@ -30,11 +31,10 @@ pub struct ModelState {
     space: Arc<ParamSpace>,
     pub(crate) params: Vec<DispatchTensor>,
     pub(crate) state: Vec<DispatchTensor>,
-    slots: HashMap<ParamId, Slot>,
+    slots: Arc<HashMap<ParamId, Slot>>,
     mode: Mode,
-    /// Number of the operator among those of one measurement: each has noise of its own.
-    draw: u64,
-    norms: Vec<Norm>,
+    noise_of: NoiseOf,
+    norms: Arc<[Norm]>,
 }
 
 /// State slots of the running statistics of a batch normalization.
@@ -80,10 +80,10 @@ impl ModelState {
             space: Arc::new(space),
             params: visitor.params,
             state: visitor.state,
-            slots: visitor.seen.into_iter().map(|(id, seen)| (id, seen.slot)).collect(),
+            slots: Arc::new(visitor.seen.into_iter().map(|(id, seen)| (id, seen.slot)).collect()),
             mode,
-            draw: 0,
-            norms: visitor.norms,
+            noise_of: NoiseOf::default(),
+            norms: visitor.norms.into(),
         })
     }
 
@@ -92,20 +92,24 @@ impl ModelState {
         self.mode
     }
 
-    /// The state for operator number `draw` of a measurement: other noise, all else the same.
-    pub(crate) fn with_draw(&self, draw: u64) -> Self {
-        Self { draw, ..self.clone() }
+    /// The state with the noise of measurement number `measurement` of an estimator.
+    pub(crate) fn with_measurement(mut self, measurement: u64) -> Self {
+        self.noise_of.measurement = measurement;
+        self
     }
 
-    /// The seed of random tensor number `index` of this operator.
-    pub(crate) fn noise_seed(&self, index: usize) -> u64 {
-        let seed = match self.mode {
-            Mode::Train | Mode::Eval => 0,
-            Mode::TrainWithNoise { seed } => seed,
-        };
-        // Odd multipliers spread small numbers over all bits, the generator's seeding mixes them.
-        seed.wrapping_add(self.draw.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-            .wrapping_add((index as u64).wrapping_mul(0xd1b5_4a32_d192_ed03))
+    /// The state with the noise of operator number `operator` of its measurement.
+    pub(crate) fn with_operator(&self, operator: usize) -> Self {
+        let noise_of = NoiseOf { operator: operator as u64, ..self.noise_of };
+        Self { noise_of, ..self.clone() }
+    }
+
+    /// The seed of random tensor number `index`, in the mode that has noise.
+    pub(crate) fn noise_seed(&self, index: usize) -> Option<u64> {
+        match self.mode {
+            Mode::Train | Mode::Eval => None,
+            Mode::TrainWithNoise { seed } => Some(self.noise_of.seed(seed, index)),
+        }
     }
 
     /// State slots of the running means of batch normalizations in training.
@@ -159,7 +163,7 @@ struct Visitor {
 }
 
 /// How burn names the fields of its batch normalization to visitors.
-pub(crate) const BATCH_NORM: &str = "Struct:BatchNorm";
+const BATCH_NORM: &str = "Struct:BatchNorm";
 
 impl Visitor {
     fn fail(&mut self, error: Error) {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom of the crate to its top. A module may use those before it.
-const LAYERS: [&str; 20] = [
+const LAYERS: [&str; 21] = [
     "error",
     "ir",
     "program",
@@ -14,6 +14,7 @@ const LAYERS: [&str; 20] = [
     "params",
     "batch",
     "mode",
+    "noise",
     "model_state",
     "capture",
     "expand",

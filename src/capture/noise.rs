@@ -1,19 +1,20 @@
 //! Recording with noise: the closure runs on an autodiff capture device, so that dropout, noise
-//! layers and batch normalization act as in training, and burn's own autodiff records the gradient
-//! behind it. Random tensors become inputs ([`Source::Noise`]), drawn once per operator.
+//! layers and batch normalization act as in training. Random tensors become inputs
+//! ([`Source::Noise`]), drawn once per operator. burn's own autodiff records the gradient behind the
+//! loss: not to be differentiated, but to be compared with (see `crate::verify`).
 //!
 //! burn moves no tensor onto such a device, nor off it, so tensors are wrapped and unwrapped here.
-//! Running statistics stay plain, since batch normalization moves them; burn lifts them where they
-//! meet others. So do integers and masks.
+//! Two kinds stay plain, because layers of burn move them: running statistics, which burn lifts where
+//! they meet others, and masks.
 
 use std::collections::HashMap;
 
 use burn::module::{Flag, Module, ModuleMapper, Param};
-use burn::tensor::Tensor;
 use burn::tensor::kind::Autodiff as Kind;
+use burn::tensor::{Int, Tensor};
 use burn_backend::AutodiffBackend;
 use burn_backend::ops::FloatTensorOps;
-use burn_capture::{CaptureBackend, CaptureScope, CapturedGraph, CompletedCaptureScope};
+use burn_capture::{CaptureBackend, CaptureScope, CompletedCaptureScope};
 use burn_dispatch::{BackendTensor, DispatchKindConversion, DispatchTensor};
 use burn_ir::{FloatOperationIr, NumericOperationIr, OperationIr, RandomOpIr, TensorId, TensorIr};
 
@@ -53,7 +54,9 @@ where
                 let value = loss(&model, batch);
                 shape = value.dims().to_vec();
                 if shape == [1] {
-                    recorded = Some(record_gradient(value, &training.leaves));
+                    let record = || Ok(record_gradient(value, &training.leaves));
+                    recorded =
+                        Some(catch_panic(record, |m| Error::NotDifferentiable { message: m }));
                 }
                 scope.complete([], [])
             };
@@ -62,21 +65,22 @@ where
         },
         classify_panic,
     )?;
-    let (outputs, gradients) = recorded.ok_or(Error::NonScalarLoss { shape })?;
+    let (outputs, gradients) = recorded.ok_or(Error::NonScalarLoss { shape })??;
     let mut placeholders: HashMap<TensorId, Source> = recorder.inputs.into_iter().collect();
     let draws = captured.graph.operations.iter().filter_map(random).enumerate();
     placeholders.extend(draws.map(|(index, d)| (d.out.id, noise(index, d))));
 
     let mut constants = Vec::new();
-    let loss = vec![outputs[0].clone()];
-    let (graph, sources) = graph_of(captured.clone(), &placeholders, loss, |data| {
+    let (whole, whole_sources) = graph_of(captured, &placeholders, outputs, |data| {
         constants.push(data);
         Source::Constant(constants.len() - 1)
     });
-    let gradient = recorded_gradient(captured, &placeholders, outputs, gradients);
+    let (graph, mut sources) = (whole.clone().first_output_alone(), whole_sources.clone());
+    let graph = graph.with_dense_ids(&mut sources);
     let n_params = state.space().entries().len();
-    let (training_means, gradient) = (Vec::new(), Some(gradient));
-    Ok(LossGraph { graph, sources, constants, n_params, settings, training_means, gradient })
+    let reference = RecordedGradient { graph: whole, sources: whole_sources, gradients };
+    let (training_means, reference) = (Vec::new(), Some(reference));
+    Ok(LossGraph { graph, sources, constants, n_params, settings, training_means, reference })
 }
 
 /// Runs the reverse pass behind `loss`: loss and gradients as outputs, and for each parameter the
@@ -85,8 +89,8 @@ fn record_gradient(
     loss: Tensor<1>,
     leaves: &[Option<Tracked>],
 ) -> (Vec<TensorIr>, Vec<Option<usize>>) {
-    // A view, so that the loss is the result of an operation.
-    let loss = tracked(loss.reshape([1]).into_dispatch());
+    // A view, so that the loss is the result of an operation; lifted if it depends on masks alone.
+    let loss = tracked(lift(loss.reshape([1])));
     let mut outputs = vec![ir_of(&Recorded::inner(loss.clone()))];
     let mut grads = Recorded::backward(loss);
     let gradient = |leaf: &Option<Tracked>| {
@@ -96,22 +100,6 @@ fn record_gradient(
     };
     let gradients = leaves.iter().map(gradient).collect();
     (outputs, gradients)
-}
-
-/// The whole recording as a gradient graph. Constants have the numbers that they have in the loss
-/// graph: both count the recorded values in order.
-fn recorded_gradient(
-    captured: CapturedGraph,
-    placeholders: &HashMap<TensorId, Source>,
-    outputs: Vec<TensorIr>,
-    gradients: Vec<Option<usize>>,
-) -> RecordedGradient {
-    let mut n_constants = 0;
-    let (graph, sources) = graph_of(captured, placeholders, outputs, |_| {
-        n_constants += 1;
-        Source::Constant(n_constants - 1)
-    });
-    RecordedGradient { graph, sources, gradients }
 }
 
 /// The random draw that `op` is, if it is one.
@@ -128,8 +116,8 @@ fn noise(index: usize, d: &RandomOpIr) -> Source {
     Source::Noise { index, distribution: d.distribution, shape, dtype }
 }
 
-/// Turns placeholders into tensors of a training step: floats on autodiff, parameters tracked,
-/// flags as in training.
+/// Turns placeholders into tensors of a training step: on autodiff, parameters tracked, flags as in
+/// training.
 struct Training<'a> {
     state: &'a ModelState,
     leaves: Vec<Option<Tracked>>,
@@ -152,6 +140,11 @@ impl ModuleMapper for Training<'_> {
         Param::from_mapped_value(id, tensor, mapper)
     }
 
+    fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
+        let (id, tensor, mapper) = param.consume();
+        Param::from_mapped_value(id, Tensor::from_dispatch(lift(tensor)), mapper)
+    }
+
     fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
         flag.train()
     }
@@ -163,12 +156,14 @@ impl TensorMapper for Training<'_> {
     }
 }
 
-/// A placeholder of a capture device, on autodiff if it is a float.
+/// A plain tensor of a capture device on autodiff, if it is a float or an integer: floats made of
+/// integers are then on autodiff, too.
 fn lift<const D: usize, K: Kind>(tensor: Tensor<D, K>) -> DispatchTensor {
     let plain = tensor.into_dispatch();
     let backend = <DispatchTensor as DispatchKindConversion<CaptureBackend>>::try_into_backend;
     match backend(plain.clone()) {
         Ok(BackendTensor::Float(t)) => untyped(BackendTensor::Float(Recorded::from_inner(t))),
+        Ok(BackendTensor::Int(t)) => untyped(BackendTensor::Int(t)),
         _ => plain,
     }
 }

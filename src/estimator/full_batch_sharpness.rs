@@ -7,10 +7,11 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::{TopEigenvalue, WarmStart, top_eigenvalue};
-use crate::batch::{self, Batch};
+use crate::batch::Batch;
 use crate::error::Result;
 use crate::mode::Mode;
-use crate::operator::{ChunkMemory, FullBatchHessian, check_mean};
+use crate::model_state::ModelState;
+use crate::operator::{ChunkMemory, FullBatchHessian};
 use crate::solver::LanczosConfig;
 
 /// Settings of [`FullBatchSharpness`].
@@ -41,12 +42,7 @@ pub struct FullBatchSharpnessConfig {
 impl FullBatchSharpnessConfig {
     /// The estimator for `loss`, which must be a mean over samples.
     pub fn init<F>(&self, loss: F) -> FullBatchSharpness<F> {
-        FullBatchSharpness {
-            config: self.clone(),
-            loss,
-            warm: WarmStart::default(),
-            is_mean: false,
-        }
+        FullBatchSharpness { config: self.clone(), loss, warm: WarmStart::default(), n_measured: 0 }
     }
 }
 
@@ -56,8 +52,7 @@ pub struct FullBatchSharpness<F> {
     config: FullBatchSharpnessConfig,
     loss: F,
     warm: WarmStart,
-    /// Whether the loss was found to be a mean over samples, at the first measurement in chunks.
-    is_mean: bool,
+    n_measured: u64,
 }
 
 impl<F> FullBatchSharpness<F> {
@@ -78,11 +73,9 @@ impl<F> FullBatchSharpness<F> {
         let began = Instant::now();
         let FullBatchSharpnessConfig { chunk_size, memory, rel_tol, max_applies, seed, mode } =
             self.config;
-        if chunk_size < batch::n_samples(data)? && !self.is_mean {
-            check_mean(model, data, &self.loss, mode)?;
-            self.is_mean = true;
-        }
-        let hessian = FullBatchHessian::of_mean(model, data, &self.loss, chunk_size, memory, mode)?;
+        let state = ModelState::in_mode(model, mode)?.with_measurement(self.n_measured);
+        self.n_measured += 1;
+        let hessian = FullBatchHessian::at(state, model, data, &self.loss, chunk_size, memory)?;
         let solver = LanczosConfig::new()
             .with_rel_tol(rel_tol)
             .with_max_applies(max_applies)

@@ -17,6 +17,7 @@ use super::{Estimate, TopEigenvalue, WarmStart, top_eigenvalue};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::mode::Mode;
+use crate::model_state::ModelState;
 use crate::operator::HessianOperator;
 use crate::solver::LanczosConfig;
 
@@ -61,7 +62,7 @@ impl MiniBatchSharpnessConfig {
     /// The estimator for `loss`, a closure from model and batch to one number.
     pub fn init<F>(&self, loss: F) -> MiniBatchSharpness<F> {
         let (warm, live) = (WarmStart::default(), WarmStart::default());
-        MiniBatchSharpness { config: self.clone(), loss, warm, live, n_measured: 0 }
+        MiniBatchSharpness { config: self.clone(), loss, warm, live, n_measured: 0, n_live: 0 }
     }
 
     fn solver(&self) -> LanczosConfig {
@@ -97,6 +98,7 @@ pub struct MiniBatchSharpness<F> {
     warm: WarmStart,
     live: WarmStart,
     n_measured: u64,
+    n_live: u64,
 }
 
 /// One measurement of mini-batch sharpness.
@@ -178,7 +180,9 @@ impl<F> MiniBatchSharpness<F> {
         F: Fn(&M, B) -> Tensor<1>,
     {
         let began = Instant::now();
-        let hessian = HessianOperator::in_mode(model, batch, &self.loss, self.config.mode)?;
+        let state = ModelState::in_mode(model, self.config.mode)?.with_measurement(self.n_live);
+        self.n_live += 1;
+        let hessian = HessianOperator::of(&state, model, batch, &self.loss)?;
         let found =
             top_eigenvalue(&hessian, hessian.gradient(), &self.config.solver(), &mut self.live)?;
         Ok(TopEigenvalue::from_result(&found, hessian.loss(), began))

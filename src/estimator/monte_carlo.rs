@@ -72,6 +72,7 @@ impl MonteCarlo {
             Draws::Fresh => n_measured,
             Draws::Fixed => 0,
         };
+        let state = state.with_measurement(draw);
         let Self { batch_size, num_batches, sampling, seed, .. } = *self;
         let batches = draw_batches(sampling, n_samples, batch_size, num_batches, seed, draw)?;
         let mut prepared: Option<PreparedLoss> = None;
@@ -82,9 +83,8 @@ impl MonteCarlo {
                 Some(ready) => ready,
                 None => PreparedLoss::of(model, &state, &batch, loss)?,
             };
-            // A measurement's batches have noise of their own, another measurement other noise.
-            let state = state.with_draw(draw.wrapping_mul(1 << 32).wrapping_add(done as u64));
-            values.extend(value(&HessianOperator::at(&state, batch, &ready)?)?);
+            let hessian = HessianOperator::at(&state.with_operator(done), batch, &ready)?;
+            values.extend(value(&hessian)?);
             prepared = Some(ready);
             if self.is_enough(done + 1, &values) {
                 break;

@@ -46,7 +46,7 @@ fn ctc_graph(device: &Device) -> LossGraph {
         n_params: 1,
         settings: device.settings(),
         training_means: Vec::new(),
-        gradient: None,
+        reference: None,
     }
 }
 

@@ -35,6 +35,12 @@ impl TensorGraph {
         self
     }
 
+    /// The part of the graph that its first output depends on.
+    pub fn first_output_alone(mut self) -> Self {
+        self.outputs.truncate(1);
+        self.without_dead_code()
+    }
+
     /// The graph with ids 0, 1, 2, ... in order of appearance and read-only inputs, so that equal
     /// programs are equal values. Inputs that nothing reads are dropped, with their `labels`.
     pub fn with_dense_ids<L>(mut self, labels: &mut Vec<L>) -> Self {

@@ -86,20 +86,17 @@ impl<B: Batch> FullBatchHessian<B> {
         M: Module,
         F: Fn(&M, B) -> Tensor<1>,
     {
-        if chunk_size < batch::n_samples(data)? {
-            check_mean(model, data, &loss, mode)?;
-        }
-        Self::of_mean(model, data, &loss, chunk_size, memory, mode)
+        Self::at(ModelState::in_mode(model, mode)?, model, data, &loss, chunk_size, memory)
     }
 
-    /// `in_mode` for a loss that is known to be a mean over samples, or for a single chunk.
-    pub(crate) fn of_mean<M, F>(
+    /// `in_mode` for tensors that have been read.
+    pub(crate) fn at<M, F>(
+        state: ModelState,
         model: &M,
         data: &B,
         loss: &F,
         chunk_size: usize,
         memory: ChunkMemory,
-        mode: Mode,
     ) -> Result<Self>
     where
         M: Module,
@@ -110,8 +107,10 @@ impl<B: Batch> FullBatchHessian<B> {
             let (setting, value) = ("chunk_size", "0".to_string());
             return Err(Error::InvalidSetting { setting, value, expected: "at least 1" });
         }
-        let state = ModelState::in_mode(model, mode)?;
         batch::signature(data, state.space().device())?;
+        if chunk_size < n_samples {
+            check_mean(model, &state, data, n_samples, loss)?;
+        }
         let (mut chunks, mut total, mut gradient) = (Vec::new(), 0.0, state.space().zeros());
         let mut prepared: Option<(usize, PreparedLoss)> = None;
         for start in (0..n_samples).step_by(chunk_size) {
@@ -122,8 +121,8 @@ impl<B: Batch> FullBatchHessian<B> {
                 Some((_, ready)) => ready.clone(),
                 None => PreparedLoss::of(model, &state, &part, loss)?,
             };
-            let state = state.with_draw(chunks.len() as u64);
-            let operator = HessianOperator::at(&state, part.clone(), &ready)?;
+            let here = state.with_operator(chunks.len());
+            let operator = HessianOperator::at(&here, part.clone(), &ready)?;
             let weight = len as f64 / n_samples as f64;
             total += weight * operator.loss();
             gradient = gradient.axpy(weight, operator.gradient())?;
@@ -153,18 +152,22 @@ impl<B: Batch> FullBatchHessian<B> {
 /// Fails for a loss that is no mean over samples, on four samples across the data: their loss must
 /// be the mean of their single losses. A loss that does not run on one sample, or is not finite,
 /// is not judged here; nor is noise, which is another one for other samples.
-pub(crate) fn check_mean<M, B, F>(model: &M, data: &B, loss: &F, mode: Mode) -> Result<()>
+fn check_mean<M, B, F>(
+    model: &M,
+    state: &ModelState,
+    data: &B,
+    n_samples: usize,
+    loss: &F,
+) -> Result<()>
 where
     M: Module,
     B: Batch,
     F: Fn(&M, B) -> Tensor<1>,
 {
-    let mode = match mode {
-        Mode::Train | Mode::TrainWithNoise { .. } => Mode::Train,
-        Mode::Eval => Mode::Eval,
+    let state = match state.mode() {
+        Mode::Train | Mode::Eval => state.clone(),
+        Mode::TrainWithNoise { .. } => ModelState::in_mode(model, Mode::Train)?,
     };
-    let (n_samples, state) = (batch::n_samples(data)?, ModelState::in_mode(model, mode)?);
-    batch::signature(data, state.space().device())?;
     let parts = n_samples.min(4);
     let samples: Vec<usize> = (0..parts).map(|i| i * n_samples / parts).collect();
     let value = |samples: &[usize]| {
@@ -190,11 +193,11 @@ impl<B: Batch> LinearOperator for FullBatchHessian<B> {
         self.space().check(v.space())?;
         self.n_applies.set(self.n_applies.get() + 1);
         let mut sum: Option<ParamVector> = None;
-        for (draw, Chunk { weight, source }) in self.chunks.iter().enumerate() {
+        for (number, Chunk { weight, source }) in self.chunks.iter().enumerate() {
             let product = match source {
                 ChunkSource::Kept(operator) => operator.apply(v)?,
                 ChunkSource::Recomputed { batch, prepared } => {
-                    let state = self.state.with_draw(draw as u64);
+                    let state = self.state.with_operator(number);
                     HessianOperator::at(&state, batch.clone(), prepared)?.apply(v)?
                 }
             };

@@ -77,10 +77,19 @@ impl HessianOperator {
         B: Batch,
         F: Fn(&M, B) -> Tensor<1>,
     {
-        let state = ModelState::in_mode(model, mode)?;
+        Self::of(&ModelState::in_mode(model, mode)?, model, batch, &loss)
+    }
+
+    /// `in_mode` for tensors that have been read.
+    pub(crate) fn of<M, B, F>(state: &ModelState, model: &M, batch: B, loss: &F) -> Result<Self>
+    where
+        M: Module,
+        B: Batch,
+        F: Fn(&M, B) -> Tensor<1>,
+    {
         batch::signature(&batch, state.space().device())?;
-        let prepared = PreparedLoss::of(model, &state, &batch, &loss)?;
-        Self::at(&state, batch, &prepared)
+        let prepared = PreparedLoss::of(model, state, &batch, loss)?;
+        Self::at(state, batch, &prepared)
     }
 
     /// The operator at a prepared loss: runs the primal pass.

@@ -12,7 +12,6 @@ use crate::params::{ParamBlock, ParamSpace, ParamVector};
 
 pub use closure::ClosureOperator;
 pub use dense::DenseOperator;
-pub(crate) use full_batch::check_mean;
 pub use full_batch::{ChunkMemory, FullBatchHessian};
 pub use hessian::HessianOperator;
 

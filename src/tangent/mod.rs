@@ -5,13 +5,12 @@
 //! Hessian-vector product of Pearlmutter (1994). An absent tangent is a symbolic zero: no
 //! operation is emitted for it.
 
-mod defects;
 mod rule;
 mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use burn_backend::DeviceSettings;
 use burn_ir::{OperationIr, TensorId, TensorIr};
@@ -49,19 +48,10 @@ pub(crate) fn check_supported(graph: &TensorGraph) -> Result<()> {
     fail_with(unsupported_ops(graph))
 }
 
-/// Fails with the list of operations of a loss that have no rule, or whose gradient burn computes
-/// wrongly; `wrt` are the inputs that are trainable parameters.
-pub(crate) fn check_loss(graph: &TensorGraph, wrt: &[usize]) -> Result<()> {
-    let mut tracked: HashSet<TensorId> = wrt.iter().map(|&p| graph.inputs[p].id).collect();
-    for op in &graph.ops {
-        if op.inputs().any(|t| tracked.contains(&t.id)) {
-            tracked.extend(op.outputs().map(|t| t.id));
-        }
-    }
-    fail_with(operations_with(graph, |op| {
-        let wrong = || defects::wrong_gradient(op, |id| tracked.contains(&id));
-        rule::unsupported_reason(op).or_else(wrong)
-    }))
+/// Fails with the list of operations that have no rule or are still to be written out.
+fn check_written_out(graph: &TensorGraph) -> Result<()> {
+    let whole = |op: &OperationIr| is_expanded(op).then_some("expand the graph of the loss first");
+    fail_with(operations_with(graph, |op| rule::unsupported_reason(op).or_else(|| whole(op))))
 }
 
 fn operations_with(
@@ -94,7 +84,7 @@ pub(crate) fn push_forward(
     wrt: &[usize],
     settings: DeviceSettings,
 ) -> Result<PushedForward> {
-    check_supported(graph)?;
+    check_written_out(graph)?;
     let mut emit = Emitter::new(graph.next_id(), settings);
     let mut tangents: HashMap<TensorId, TensorIr> = HashMap::new();
     let (mut tangent_inputs, mut differentiated) = (Vec::new(), BTreeSet::new());

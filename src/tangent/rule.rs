@@ -80,7 +80,7 @@ pub(crate) fn apply(cx: &mut RuleCx<'_>) -> Tangent {
         Rule::Bilinear => multilinear(cx, |_| true),
         Rule::MultilinearIn(positions) => multilinear(cx, |p| positions.contains(&p)),
         Rule::Custom(formula) => formula(cx),
-        Rule::Expanded => unreachable!("{:?} is written out before tangents are pushed", cx.op),
+        Rule::Expanded => unreachable!("{:?}: `check_written_out` comes first", cx.op),
     }
 }
 

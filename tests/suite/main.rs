@@ -6,6 +6,7 @@ mod common;
 mod device;
 mod errors;
 mod estimators;
+mod grouped_conv1d;
 mod models;
 mod modes;
 #[path = "../../examples/support/networks/mod.rs"]

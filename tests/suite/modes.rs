@@ -1,10 +1,10 @@
 //! Modes: which network is differentiated.
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Flag, Module, ModuleMapper, Param};
 use burn::nn::attention::{MhaInput, MultiHeadAttention, MultiHeadAttentionConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::nn::{GaussianNoise, GaussianNoiseConfig};
-use burn::tensor::{Bool, DType, Device, Distribution, Tensor};
+use burn::tensor::{Bool, DType, Device, Distribution, Int, Tensor};
 use burn_sharpness::operator::{ChunkMemory, FullBatchHessian};
 use burn_sharpness::prelude::*;
 use burn_sharpness::{Error, Mode};
@@ -262,21 +262,64 @@ fn what_the_loss_draws_itself_is_fixed_too() {
 }
 
 #[test]
-fn detach_is_seen_with_noise() {
+fn detach_is_an_error_in_every_mode() {
     let model = net(&Device::flex());
-    // L = ⟨w, detach w⟩: the gradient is w, not 2w.
+    // L = ⟨w, detach w⟩: burn's gradient is w, that of what is recorded 2w.
     let detached = |m: &Net, (x, _): Pair| {
         let w = m.outputs.weight.val();
         (w.clone() * w.detach()).sum() + x.sum() * 0.0
     };
-    let batch = batch(8, &Device::flex());
-    let error = model.hessian(batch.clone(), detached).unwrap_err();
-    assert!(matches!(error, Error::GradientMismatch { .. }), "{error:?}");
-    let mode = Mode::TrainWithNoise { seed: 1 };
-    let gradient = model.hessian_in(mode, batch, detached).unwrap().gradient().to_values().unwrap();
-    let weights = model.outputs.weight.val().into_data().iter::<f64>().collect::<Vec<_>>();
-    let found: Vec<f64> = gradient.into_iter().filter(|g| *g != 0.0).collect();
-    assert_close(&found, &weights, 1e-14, "gradient");
+    for mode in [Mode::Train, Mode::Eval, Mode::TrainWithNoise { seed: 1 }] {
+        let error = model.hessian_in(mode, batch(8, &Device::flex()), detached).unwrap_err();
+        assert!(matches!(error, Error::GradientMismatch { .. }), "{mode:?}: {error:?}");
+    }
+}
+
+/// A layer of a user's own, in burn's manner: other in training than in evaluation.
+#[derive(Module, Debug)]
+struct Doubling {
+    weight: Param<Tensor<1>>,
+    training: Param<Flag>,
+}
+
+#[test]
+fn a_layer_of_ones_own_that_trains_differently_is_no_silent_evaluation() {
+    let device = Device::flex();
+    let weight = Param::from_tensor(Tensor::ones([3], &device));
+    let model = Doubling { weight, training: Param::from_bool(true) };
+    let loss = |m: &Doubling, x: Tensor<1>| {
+        let x = m.weight.val() * x;
+        let trains = m.training.is_enabled() && x.device().is_autodiff();
+        (if trains { x * 2.0 } else { x }).powi_scalar(2).sum()
+    };
+    let x = Tensor::<1>::from_floats([1.0, 2.0, 3.0], &device);
+    let sharpness = |mode| model.sharpness_in(mode, x.clone(), loss);
+    // Twice, and evaluation first: what one mode has verified says nothing of another.
+    for _ in 0..2 {
+        assert!((sharpness(Mode::Eval).unwrap().value - 18.0).abs() < 1e-4);
+        let error = sharpness(Mode::Train).unwrap_err();
+        assert!(matches!(error, Error::GradientMismatch { .. }), "{error:?}");
+        let trained = sharpness(Mode::TrainWithNoise { seed: 0 }).unwrap().value;
+        assert!((trained - 72.0).abs() < 1e-3, "{trained}");
+    }
+}
+
+#[test]
+fn integers_that_become_floats_are_in_training_too() {
+    let device = Device::flex();
+    let model = Masked {
+        weight: Param::from_tensor(Tensor::ones([64], &device)),
+        dropout: DropoutConfig::new(0.5).init(),
+        noise: GaussianNoiseConfig::new(1.0).init(),
+    };
+    let loss =
+        |m: &Masked, x: Tensor<1, Int>| (m.dropout.forward(x.float()) * m.weight.val()).sum();
+    let x = Tensor::<1, Int>::ones([64], &device);
+    let hessian = model.hessian_in(Mode::TrainWithNoise { seed: 4 }, x, loss).unwrap();
+    let gradient = hessian.gradient().to_values().unwrap();
+    let dropped = gradient.iter().filter(|g| **g == 0.0).count();
+    // A binomial of 64 draws: five standard deviations are 20.
+    assert!((12..=52).contains(&dropped), "{dropped} of 64 dropped");
 }
 
 #[derive(Module, Debug)]
@@ -331,6 +374,18 @@ fn estimators_measure_in_their_mode() {
     let noisy = noisy.with_mode(Mode::TrainWithNoise { seed: 1 });
     let values = noisy.init(loss).measure(&model, &one).unwrap().values;
     assert!(values.iter().any(|v| *v != values[0]), "{values:?}");
+}
+
+#[test]
+fn measurements_have_noise_of_their_own() {
+    let model = net(&Device::flex());
+    let (data, mode) = (batch(8, &Device::flex()), Mode::TrainWithNoise { seed: 1 });
+    let mut live = MiniBatchSharpnessConfig::new(8).with_mode(mode).init(loss);
+    let mut value = || live.measure_live(&model, data.clone()).unwrap().value;
+    assert_ne!(value(), value());
+    let mut full = FullBatchSharpnessConfig::new().with_mode(mode).init(loss);
+    let mut value = || full.measure(&model, &data).unwrap().value;
+    assert_ne!(value(), value());
 }
 
 #[test]

@@ -25,8 +25,8 @@ fn page() -> String {
          first.\n\n\
          Limits, each an error that names the operation: `base.Scatter`, `base.SelectAssign` and\n\
          `base.ScatterNd` work for the updates `Add` and `Assign`, `float.GridSample2d` for bilinear\n\
-         sampling (burn has no gradient for the other modes), `module.Conv1d` with groups where its\n\
-         stride reads the input to the end (burn's weight gradient is wrong elsewhere).\n\n",
+         sampling (burn has no gradient for the other modes), `module.Conv1d` with groups on flex and\n\
+         ndarray where its stride reads the input to the end (burn's own gradient is wrong elsewhere).\n\n",
     );
     let n = missing.len();
     writeln!(page, "## No rule: {n} operations\n\n| operation | reason |\n|---|---|").unwrap();

@@ -257,9 +257,27 @@ pub(super) fn run<B: Backend>(r: &mut Replay<B>, op: &Op) {
             let (inputs, lengths) = (r.int(&d.input_lengths), r.int(&d.target_lengths));
             r.set_float(&d.out, B::ctc_loss(log_p, targets, inputs, lengths, d.blank));
         }
-        // `Unsupported` in the rule table.
-        Op::DeformableConv2dBackward(_) | Op::CtcLossBackward(_) => {
-            unreachable!("checked against the rule table before replay")
+        Op::DeformableConv2dBackward(d) => {
+            let (x, offset, w) = (r.float(&d.x), r.float(&d.offset), r.float(&d.weight));
+            let (mask, b) = (r.some_float(&d.mask), r.some_float(&d.bias));
+            let g = r.float(&d.out_grad);
+            let options = d.options.clone().into();
+            let grads = B::deform_conv2d_backward(x, offset, w, mask, b, g, options);
+            r.set_float(&d.input_grad, grads.x_grad);
+            r.set_float(&d.offset_grad, grads.offset_grad);
+            r.set_float(&d.weight_grad, grads.weight_grad);
+            for (out, grad) in [(&d.mask_grad, grads.mask_grad), (&d.bias_grad, grads.bias_grad)] {
+                if let (Some(out), Some(grad)) = (out, grad) {
+                    r.set_float(out, grad);
+                }
+            }
+        }
+        Op::CtcLossBackward(d) => {
+            let (log_p, targets) = (r.float(&d.log_probs), r.int(&d.targets));
+            let (inputs, lengths) = (r.int(&d.input_lengths), r.int(&d.target_lengths));
+            let g = r.float(&d.grad_loss);
+            let y = B::ctc_loss_backward(log_p, targets, inputs, lengths, g, d.blank);
+            r.set_float(&d.out, y);
         }
     }
 }

@@ -66,23 +66,19 @@ fn gelu(cx: &mut RuleCx<'_>) -> Tangent {
     cx.times(&slope)
 }
 
-/// `h = gelu′(x) ⊙ g`: ḣ = gelu′(x) ⊙ ġ + g ⊙ gelu″(x) ⊙ ẋ, gelu″(x) = (2 − x²) φ(x).
+/// `h = gelu′(x) ⊙ g`: ḣ = gelu′(x) ⊙ ġ + g ⊙ gelu″(x) ⊙ ẋ.
 fn gelu_backward(cx: &mut RuleCx<'_>) -> Tangent {
     let (x, g) = (cx.x(0), cx.x(1));
-    let (slope, density) = gelu_derivatives(cx, &x);
+    let (slope, second) = gelu_derivatives(cx, &x);
     let by_g = cx.dx(1).map(|dg| cx.emit.mul(&slope, &dg));
     let by_x = cx.dx(0).map(|dx| {
-        let square = cx.emit.mul(&x, &x);
-        let minus = cx.emit.neg(&square);
-        let factor = cx.emit.add_scalar(&minus, 2.0);
-        let second = cx.emit.mul(&factor, &density);
         let slope = cx.emit.mul(&g, &second);
         cx.emit.mul(&slope, &dx)
     });
     cx.plus(by_g, by_x)
 }
 
-/// gelu′(x) = Φ(x) + x φ(x) and φ(x), written out: some backends of burn 0.22.1 have the derivative
+/// gelu′(x) = Φ(x) + x φ(x) and gelu″(x) = (2 − x²) φ(x), written out: some backends of burn 0.22.1 have the derivative
 /// of an approximation instead (see `ir::replay::activation`). They do not depend on tangents, so
 /// they are computed once per batch.
 fn gelu_derivatives(cx: &mut RuleCx<'_>, x: &TensorIr) -> (TensorIr, TensorIr) {
@@ -95,7 +91,9 @@ fn gelu_derivatives(cx: &mut RuleCx<'_>, x: &TensorIr) -> (TensorIr, TensorIr) {
     let bell = cx.emit.exp(&half);
     let density = cx.emit.mul_scalar(&bell, 1.0 / (2.0 * PI).sqrt());
     let product = cx.emit.mul(x, &density);
-    (cx.emit.add(&probability, &product), density)
+    let minus = cx.emit.neg(&square);
+    let factor = cx.emit.add_scalar(&minus, 2.0);
+    (cx.emit.add(&probability, &product), cx.emit.mul(&factor, &density))
 }
 
 /// `y = σ(x)`: ẏ = y ⊙ (1 − y) ⊙ ẋ.

@@ -5,10 +5,8 @@ use std::f64::consts::PI;
 use burn_ir::FloatOperationIr;
 
 use super::super::rule::{Rule::*, RuleCx, Tangent};
-use super::rules;
+use super::{RANDOM, rules};
 
-const RANDOM: &str = "a random draw inside the loss is a different loss every time; measure with \
-    `Mode::TrainWithNoise`, which fixes the draws, or draw outside and pass the result in the batch";
 const QUANTIZED: &str = "quantized tensors carry no tangent; measure the float model";
 
 rules! { FloatOperationIr, "float";

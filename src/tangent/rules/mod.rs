@@ -15,6 +15,9 @@ use burn_ir::{
 
 use super::rule::Rule;
 
+const RANDOM: &str = "a random draw inside the loss is a different loss every time; measure with \
+    `Mode::TrainWithNoise`, which fixes the draws, or draw outside and pass the result in the batch";
+
 /// One operation and its rule.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {

@@ -12,8 +12,8 @@ use burn_ir::{ModuleOperationIr, OperationIr, TensorIr};
 use super::super::rule::{Rule::*, RuleCx, Tangent};
 use super::rules;
 
-const WRITTEN_OUT: &str = "burn does not record it: the operation is written out before it is \
-    differentiated; differentiate the forward operation instead";
+const WRITTEN_OUT: &str = "a loss never contains it: the forward operation is written out before it is \
+    differentiated; use the forward operation";
 
 /// Inputs (x, weight, g): the gradient of x reads only the shape of x.
 const WEIGHT_AND_GRADIENT: &[usize] = &[1, 2];

@@ -5,10 +5,7 @@ use burn_backend::TensorData;
 use burn_ir::{NumericOperationIr, OperationIr, PadModeIr, ScalarIr, TensorIr};
 
 use super::super::rule::{Rule::*, RuleCx, Tangent};
-use super::rules;
-
-const RANDOM: &str = "a random draw inside the loss is a different loss every time; measure with \
-    `Mode::TrainWithNoise`, which fixes the draws, or draw outside and pass the result in the batch";
+use super::{RANDOM, rules};
 
 rules! { NumericOperationIr, "numeric";
     // Constants, comparisons, indices, signs.
