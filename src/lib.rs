@@ -37,6 +37,7 @@
 //! |---|---|
 //! | measure one batch | [`Sharpness`](estimator::Sharpness) |
 //! | measure during training | [`MiniBatchSharpnessConfig`](estimator::MiniBatchSharpnessConfig), [`FullBatchSharpnessConfig`](estimator::FullBatchSharpnessConfig), [`BatchSharpnessConfig`](estimator::BatchSharpnessConfig) |
+//! | choose between training and evaluation, with or without dropout | [`Mode`] |
 //! | products with the Hessian | [`HessianOperator`], [`FullBatchHessian`](operator::FullBatchHessian) |
 //! | other ends of the spectrum, several eigenvalues | [`solver`] |
 //! | an operator of my own | [`ClosureOperator`](operator::ClosureOperator) |

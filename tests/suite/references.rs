@@ -75,9 +75,30 @@ impl Reference {
                 kind => panic!("unknown loss {kind}"),
             }
         };
-        let operator = model.hessian((float(x, shape, dtype, device), y), loss).unwrap();
+        let batch = (float(x, shape, dtype, device), y);
+        self.check_minibatch_sharpness(&model, &batch, loss);
+        let operator = model.hessian(batch, loss).unwrap();
         assert_eq!(operator.dim(), self.n_params);
         operator
+    }
+
+    /// Mini-batches of all samples, in any order, have the λ_max of the reference.
+    fn check_minibatch_sharpness<M, B, F>(&self, model: &M, data: &B, loss: F)
+    where
+        M: Module,
+        B: Batch,
+        F: Fn(&M, B) -> Tensor<1>,
+    {
+        let eigenvalues = &self.hessian_eigenvalues;
+        let (rel_tol, top) = (1e-3, eigenvalues[self.n_params - 1]);
+        let config = MiniBatchSharpnessConfig::new(self.labels.len()).with_num_batches(2);
+        let config = config.with_rel_tol(rel_tol).with_max_applies(4 * self.n_params);
+        let measured = config.init(loss).measure(model, data).unwrap();
+        assert_eq!(measured.n_unconverged, 0);
+        for value in measured.values {
+            // An eigenvalue lies within the residual; rounding of f32 besides.
+            assert!((value - top).abs() <= 2.0 * rel_tol * top.abs(), "{value} {top}");
+        }
     }
 }
 
