@@ -75,8 +75,10 @@ tuple_batch!(A, B);
 tuple_batch!(A, B, C);
 tuple_batch!(A, B, C, D);
 
-/// Implements [`Batch`] for a struct all of whose fields are batches (see the example there).
-/// A field that is left out is a compile error.
+/// Implements [`Batch`] for a struct all of whose fields are batches of tensors and nothing else (see
+/// the example there). A field that is left out is a compile error. For a struct with generics, or
+/// with fields that are no tensors, write the two items of the trait by hand, with
+/// [`TENSORS_ONLY`](Batch::TENSORS_ONLY)` = false` for the latter.
 #[macro_export]
 macro_rules! batch {
     ($type:ident { $($field:ident),+ $(,)? }) => {

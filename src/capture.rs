@@ -175,6 +175,7 @@ pub(crate) fn param_inputs(sources: &[Source], n_params: usize) -> Vec<Option<us
 /// What a panic inside the closure means.
 fn classify_panic(message: String) -> Error {
     let has = |needle: &str| message.contains(needle);
+    let hinted = |hint: &str| Error::LossPanicked { message: format!("{hint} ({message})") };
     if has("no concrete value") || has("no initialized value") {
         Error::LossReadsData { message }
     } else if has("same backend")
@@ -186,6 +187,14 @@ fn classify_panic(message: String) -> Error {
         || has("Backend mismatch")
     {
         Error::LossMixesDevices { message }
+    } else if has("do not support autodiff") {
+        hinted(
+            "`inner`, `from_inner` and `backward` are not recorded, pass such tensors in the batch",
+        )
+    } else if has("implementation for grid_sample_2d") {
+        hinted("burn has no gradient for this sampling mode, use bilinear sampling")
+    } else if has("DTypeMismatch") {
+        hinted("tensors of different dtypes meet, cast the batch to the dtype of the model")
     } else {
         Error::LossPanicked { message }
     }

@@ -7,7 +7,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong. Not converging is a result, not an error (see
 /// [`StopReason`](crate::solver::StopReason)).
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+///
+/// `Debug` prints the message too: it is what a `main` that returns an error shows.
+#[derive(Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The loss uses operations that cannot be differentiated twice.
@@ -64,9 +66,10 @@ pub enum Error {
     /// The recorded loss has another gradient than the one that burn computes.
     #[error(
         "the recorded loss has another gradient than burn computes (relative difference \
-         {relative_difference:.1e}): `detach` inside the loss is not seen: compute such tensors outside \
-         and pass them in the batch; nor are layers of your own that act differently in training: \
-         measure them with `Mode::TrainWithNoise` or `Mode::Eval`"
+         {relative_difference:.1e}). Not seen by a recording are `detach` inside the loss (compute such \
+         tensors outside and pass them in the batch), noise layers made inside the loss (make them \
+         fields of the model), and in `Mode::Train` layers of your own that act differently in \
+         training (measure with `Mode::TrainWithNoise` or `Mode::Eval`)"
     )]
     GradientMismatch {
         /// ‖recorded − burn's‖ / max of both norms.
@@ -159,11 +162,18 @@ pub enum Error {
         n_samples: usize,
     },
 
+    /// Batch normalization in training, on a data set in chunks.
+    #[error(
+        "batch normalization in training couples the samples of a batch, so that chunks would change \
+         the loss; use one chunk (a chunk size of at least the number of samples) or `Mode::Eval`"
+    )]
+    BatchStatisticsInChunks,
+
     /// A loss that is not a mean over samples, on a data set in chunks.
     #[error(
         "the loss of a few samples together is {together}, the mean of their single losses {mean}: \
-         a data set in chunks needs a loss that is a mean over samples; use a plain mean, one chunk (a \
-         chunk size of at least the number of samples), or, with batch normalization, `Mode::Eval`"
+         a data set in chunks needs a loss that is a mean over samples; use a plain mean, or one chunk \
+         (a chunk size of at least the number of samples)"
     )]
     NotAMeanOverSamples {
         /// The loss of the samples as one batch.
@@ -232,6 +242,12 @@ pub enum Error {
         /// burn's message.
         message: String,
     },
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// An operation without a derivative rule, where it is, and what to do about it.

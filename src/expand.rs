@@ -13,7 +13,7 @@ mod deformable;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use burn::tensor::DType;
 use burn_backend::AutodiffBackend;
@@ -77,6 +77,25 @@ impl LossGraph {
         )?;
         let (graph, sources) = graph_of(captured, &placeholders, outputs, Source::Fixed);
         Ok(Self { graph, sources, ..self.clone() })
+    }
+
+    /// Whether a batch normalization uses the statistics of the batch, which couples its samples.
+    pub(crate) fn has_batch_statistics(&self) -> bool {
+        let inputs = self.graph.inputs.iter().zip(&self.sources);
+        let of_batch = inputs.filter(|(_, source)| matches!(source, Source::Batch(_)));
+        let mut of_batch: HashSet<TensorId> = of_batch.map(|(t, _)| t.id).collect();
+        self.graph.ops.iter().any(|op| {
+            let computed = match op {
+                OperationIr::Module(ModuleOperationIr::BatchNorm(d)) => {
+                    of_batch.contains(&d.mean.id)
+                }
+                _ => false,
+            };
+            if op.inputs().any(|t| of_batch.contains(&t.id)) {
+                of_batch.extend(op.outputs().map(|t| t.id));
+            }
+            computed || self.uses_batch_statistics(op)
+        })
     }
 
     /// Operations whose gradient burn computes wrongly on some backends, where a comparison with

@@ -132,7 +132,9 @@ impl<F> MiniBatchSharpness<F> {
     ///
     /// Cost per batch: the primal pass (about one gradient) and at least nine products (Lanczos
     /// takes eight steps before convergence counts, and one measures the residual), each about 1.2
-    /// gradients. The first measurement of a loss also compiles and checks it.
+    /// gradients. The first measurement of a loss also compiles and checks it. Use the model once
+    /// before it: burn draws a parameter's initial value at its first use, and a measurement would
+    /// draw in visit order.
     ///
     /// # Errors
     /// [`Error::BatchSize`](crate::Error::BatchSize), [`Error::InvalidSetting`](crate::Error::InvalidSetting), and everything of [`HessianOperator::new`].

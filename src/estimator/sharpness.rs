@@ -62,7 +62,7 @@ pub trait Sharpness: Module {
         HessianOperator::in_mode(self, batch, loss, mode)
     }
 
-    /// H·v for one vector. For several vectors on one batch make the operator once:
+    /// H·v for one vector, in [`Mode::Train`]. For several vectors on one batch make the operator once:
     /// [`hessian`](Self::hessian).
     ///
     /// # Errors
@@ -108,8 +108,9 @@ pub trait Sharpness: Module {
         Ok(TopEigenvalue::from_result(&found, hessian.loss(), began))
     }
 
-    /// gᵀHg/‖g‖², the curvature along the gradient of the batch; `None` where the gradient is zero.
-    /// Cost: one product.
+    /// gᵀHg/‖g‖², the curvature along the gradient of the batch, in [`Mode::Train`] (in another:
+    /// [`hessian_in`](Self::hessian_in) and the operator's method of this name); `None` where the
+    /// gradient is zero. Cost: one product.
     ///
     /// # Errors
     /// As [`HessianOperator::new`].

@@ -9,6 +9,7 @@ use burn::tensor::Tensor;
 
 use super::{HessianOperator, LinearOperator};
 use crate::batch::{self, Batch};
+use crate::capture::LossGraph;
 use crate::compiled::{PreparedLoss, loss_value};
 use crate::error::{Error, Result};
 use crate::mode::Mode;
@@ -54,7 +55,10 @@ impl<B: Batch> FullBatchHessian<B> {
     ///
     /// # Errors
     /// As [`HessianOperator::new`]; [`Error::InvalidSetting`] for a chunk size of zero;
-    /// [`Error::NotAMeanOverSamples`] for a loss that chunks would change.
+    /// [`Error::BatchStatisticsInChunks`] and [`Error::NotAMeanOverSamples`] for a loss that chunks
+    /// would change. The latter is found by trying the loss on four samples, together and one by one,
+    /// to a thousandth; a loss that fails on one sample is not judged, though the panic hook prints
+    /// the failure.
     pub fn new<M, F>(
         model: &M,
         data: &B,
@@ -109,6 +113,10 @@ impl<B: Batch> FullBatchHessian<B> {
         }
         batch::signature(data, state.space().device())?;
         if chunk_size < n_samples {
+            let first = batch::slice(data, 0..chunk_size);
+            if LossGraph::capture(model, &state, &first, loss)?.has_batch_statistics() {
+                return Err(Error::BatchStatisticsInChunks);
+            }
             check_mean(model, &state, data, n_samples, loss)?;
         }
         let (mut chunks, mut total, mut gradient) = (Vec::new(), 0.0, state.space().zeros());

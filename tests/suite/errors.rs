@@ -239,6 +239,18 @@ fn loss_without_the_model() {
 }
 
 #[test]
+fn messages_of_burn_come_with_what_to_do() {
+    let inner = error_of(|m, (x, y)| squared_error(m, (Tensor::from_inner(x), y)));
+    assert!(inner.to_string().contains("pass such tensors in the batch"), "{inner}");
+    let (x, y) = data(5);
+    let model = model();
+    let error = model.hessian((x.cast(DType::F64), y), squared_error).unwrap_err();
+    assert!(error.to_string().contains("cast the batch"), "{error}");
+    // What a `main` that returns an error prints.
+    assert_eq!(format!("{error:?}"), error.to_string());
+}
+
+#[test]
 fn loss_that_depends_on_the_parameters_through_integers() {
     let accuracy = |m: &Dense, (x, _): Pair| m.forward(x).argmax(1).float().mean();
     assert_eq!(error_of(accuracy), Error::ParametersThroughIntegers);
