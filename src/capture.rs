@@ -19,7 +19,7 @@ use burn::tensor::kind::Autodiff as Kind;
 use burn::tensor::{Bool, DType, Device, DeviceSettings, Distribution, Int, Tensor, TensorData};
 use burn_autodiff::Autodiff;
 use burn_backend::tensor::FloatTensor;
-use burn_backend::{TensorMetadata, set_default_dtypes};
+use burn_backend::{AutodiffBackend, TensorMetadata, set_default_dtypes};
 use burn_capture::{CaptureBackend, CaptureDevice, CapturedGraph};
 use burn_dispatch::{
     BackendTensor, Dispatch, DispatchDevice, DispatchKindConversion, DispatchTensor,
@@ -338,6 +338,23 @@ fn capture_ir<const D: usize, K: Kind>(tensor: &Tensor<D, K>) -> TensorIr {
 /// Id, shape and dtype of a recorded float.
 pub(crate) fn ir_of(tensor: &FloatTensor<CaptureBackend>) -> TensorIr {
     TensorIr::uninit(tensor.id(), tensor.shape(), tensor.dtype())
+}
+
+/// Records the reverse pass behind `loss`: loss and gradients as outputs, and for each leaf the
+/// position of its gradient among them.
+pub(crate) fn record_gradient(
+    loss: Tracked,
+    leaves: &[Option<Tracked>],
+) -> (Vec<TensorIr>, Vec<Option<usize>>) {
+    let mut outputs = vec![ir_of(&Recorded::inner(loss.clone()))];
+    let mut grads = Recorded::backward(loss);
+    let gradient = |leaf: &Option<Tracked>| {
+        let gradient = Recorded::grad_remove(leaf.as_ref()?, &mut grads)?;
+        outputs.push(ir_of(&gradient));
+        Some(outputs.len() - 1)
+    };
+    let gradients = leaves.iter().map(gradient).collect();
+    (outputs, gradients)
 }
 
 /// A capture device for as long as this lives; then it goes back to the pool.

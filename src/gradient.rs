@@ -8,13 +8,12 @@ use std::collections::HashMap;
 use std::fmt;
 
 use burn::tensor::DeviceSettings;
-use burn_backend::AutodiffBackend;
 use burn_backend::ops::FloatTensorOps;
 use burn_capture::CaptureDevice;
 use burn_ir::{NumericOperationIr, OperationIr, ScalarIr, TensorId};
 
 use crate::capture::{
-    LossGraph, PooledDevice, Recorded, Source, Tracked, graph_of, ir_of, source_names,
+    LossGraph, PooledDevice, Recorded, Source, Tracked, graph_of, record_gradient, source_names,
 };
 use crate::display::write_graph;
 use crate::error::{Error, Result, catch_panic};
@@ -54,24 +53,13 @@ impl LossGraph {
     fn differentiate_expanded(&self) -> Result<GradientGraph> {
         let device = PooledDevice::take(self.settings);
         let mut placeholders: HashMap<TensorId, Source> = HashMap::new();
-        let mut outputs = Vec::new();
-        let mut gradients = Vec::new();
+        let (mut outputs, mut gradients) = (Vec::new(), Vec::new());
         let captured = catch_panic(
             || {
                 let capture = device.capture_device();
                 let scope = |scope: burn_capture::CaptureScope| {
-                    let run = replay_with_leaves(self, &capture, &mut placeholders);
-                    let (loss, leaves) = run;
-                    outputs.push(ir_of(&Recorded::inner(loss.clone())));
-                    let mut grads = Recorded::backward(loss);
-                    for leaf in leaves {
-                        let gradient =
-                            leaf.and_then(|leaf| Recorded::grad_remove(&leaf, &mut grads));
-                        gradients.push(gradient.map(|gradient| {
-                            outputs.push(ir_of(&gradient));
-                            outputs.len() - 1
-                        }));
-                    }
+                    let (loss, leaves) = replay_with_leaves(self, &capture, &mut placeholders);
+                    (outputs, gradients) = record_gradient(loss, &leaves);
                     scope.complete([], [])
                 };
                 let captured = capture.capture_scope(scope);

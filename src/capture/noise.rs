@@ -16,11 +16,11 @@ use burn_backend::AutodiffBackend;
 use burn_backend::ops::FloatTensorOps;
 use burn_capture::{CaptureBackend, CaptureScope, CompletedCaptureScope};
 use burn_dispatch::{BackendTensor, DispatchKindConversion, DispatchTensor};
-use burn_ir::{FloatOperationIr, NumericOperationIr, OperationIr, RandomOpIr, TensorId, TensorIr};
+use burn_ir::{FloatOperationIr, NumericOperationIr, OperationIr, RandomOpIr, TensorId};
 
 use super::{
     LossGraph, PooledDevice, Recorded, RecordedGradient, Recorder, Source, Tracked, classify_panic,
-    graph_of, ir_of,
+    graph_of, record_gradient,
 };
 use crate::batch::{Batch, TensorMapper};
 use crate::error::{Error, Result, catch_panic};
@@ -54,6 +54,9 @@ where
                 let value = loss(&model, batch);
                 shape = value.dims().to_vec();
                 if shape == [1] {
+                    // A view, so that the loss is the result of an operation; lifted if it depends on
+                    // masks alone.
+                    let value = tracked(lift(value.reshape([1])));
                     let record = || Ok(record_gradient(value, &training.leaves));
                     recorded =
                         Some(catch_panic(record, |m| Error::NotDifferentiable { message: m }));
@@ -81,25 +84,6 @@ where
     let reference = RecordedGradient { graph: whole, sources: whole_sources, gradients };
     let (training_means, reference) = (Vec::new(), Some(reference));
     Ok(LossGraph { graph, sources, constants, n_params, settings, training_means, reference })
-}
-
-/// Runs the reverse pass behind `loss`: loss and gradients as outputs, and for each parameter the
-/// position of its gradient among them.
-fn record_gradient(
-    loss: Tensor<1>,
-    leaves: &[Option<Tracked>],
-) -> (Vec<TensorIr>, Vec<Option<usize>>) {
-    // A view, so that the loss is the result of an operation; lifted if it depends on masks alone.
-    let loss = tracked(lift(loss.reshape([1])));
-    let mut outputs = vec![ir_of(&Recorded::inner(loss.clone()))];
-    let mut grads = Recorded::backward(loss);
-    let gradient = |leaf: &Option<Tracked>| {
-        let gradient = Recorded::grad_remove(leaf.as_ref()?, &mut grads)?;
-        outputs.push(ir_of(&gradient));
-        Some(outputs.len() - 1)
-    };
-    let gradients = leaves.iter().map(gradient).collect();
-    (outputs, gradients)
 }
 
 /// The random draw that `op` is, if it is one.
