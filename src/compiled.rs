@@ -21,6 +21,7 @@ use crate::capture::{LossGraph, Source};
 use crate::error::{Error, Result};
 use crate::ir::TensorGraph;
 use crate::ir::replay::Value;
+use crate::lane_programs::CompiledLanes;
 use crate::linearize::LinearizedGraph;
 use crate::mode::Mode;
 use crate::model_state::ModelState;
@@ -97,6 +98,7 @@ pub(crate) struct PrimalPass {
 #[derive(Clone, Debug)]
 pub(crate) struct PreparedLoss {
     pub compiled: Arc<CompiledHessian>,
+    pub lanes: Arc<CompiledLanes>,
     /// Values of the recorded constants, numbered as in `Source::Constant`.
     pub constants: Vec<TensorData>,
 }
@@ -115,19 +117,20 @@ impl PreparedLoss {
         let key = Key::of(&forward);
         let closure = (typeid::of::<F>(), std::mem::discriminant(&state.mode()));
         let found = CACHE.lock().unwrap_or_else(PoisonError::into_inner).get(&key, closure);
-        let compiled = match found {
-            Some((compiled, true)) => return Ok(Self { compiled, constants }),
-            Some((compiled, false)) => compiled,
+        let (compiled, lanes) = match found {
+            Some((compiled, lanes, true)) => return Ok(Self { compiled, lanes, constants }),
+            Some((compiled, lanes, false)) => (compiled, lanes),
             None => {
-                let linearized = forward.differentiate()?.push_forward()?.linearize();
+                let pushed = forward.differentiate()?.push_forward()?;
+                let lanes = CompiledLanes::new(pushed.row_space(false), forward.settings);
                 count(|work| work.compilations += 1);
-                Arc::new(linearized.compile())
+                (Arc::new(pushed.linearize().compile()), Arc::new(lanes))
             }
         };
-        let prepared = Self { compiled, constants };
+        let prepared = Self { compiled, lanes, constants };
         let verified = prepared.verify(&forward, model, state, batch, loss)?;
         let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.insert(key, &prepared.compiled, verified.then_some(closure));
+        cache.insert(key, &prepared, verified.then_some(closure));
         Ok(prepared)
     }
 
@@ -146,14 +149,14 @@ impl PreparedLoss {
         B: Batch,
         F: Fn(&M, B) -> Tensor<1> + ?Sized,
     {
-        let ours = |state: &ModelState| Ok(self.primal(state, batch.clone())?.gradient);
+        let tensors = batch::tensors(batch.clone());
+        let ours = |state: &ModelState| Ok(self.primal(state, &tensors)?.gradient);
         let verified = match &forward.reference {
             None => verify(state, ours, |state| reference(model, state, batch, loss)),
             Some(recorded) => {
                 let program = Program::compile(recorded.graph.clone());
                 verify(state, ours, |state| {
-                    let batch = batch::tensors(batch.clone());
-                    let inputs = bind(&recorded.sources, state, &batch, &self.constants)?;
+                    let inputs = bind(&recorded.sources, state, &tensors, &self.constants)?;
                     let outputs = program.run(inputs, state.space().device())?;
                     let parts = recorded.gradients.iter().map(|g| g.map(|g| outputs[g].clone()));
                     Ok(state.space().join_or_zeros(parts))
@@ -170,16 +173,41 @@ impl PreparedLoss {
         }
     }
 
-    /// Runs the primal part.
-    pub fn primal<B: Batch>(&self, state: &ModelState, batch: B) -> Result<PrimalPass> {
+    /// Runs the primal part on the tensors of a batch.
+    pub fn primal(&self, state: &ModelState, batch: &[DispatchTensor]) -> Result<PrimalPass> {
         let (space, compiled) = (state.space(), &self.compiled);
-        let inputs = bind(&compiled.sources, state, &batch::tensors(batch), &self.constants)?;
+        let inputs = bind(&compiled.sources, state, batch, &self.constants)?;
         let mut outputs = compiled.primal.run(inputs, space.device())?.into_iter();
         let loss = outputs.next().ok_or(Error::LossIndependentOfParameters)?;
         let parts = compiled.gradients.iter().map(|g| g.and_then(|_| outputs.next()));
         let gradient = space.join_or_zeros(parts);
         let loss = read_scalar(Tensor::from_dispatch(loss))?;
         Ok(PrimalPass { loss, gradient, residuals: outputs.collect() })
+    }
+}
+
+impl PreparedLoss {
+    /// Runs the primal part of `k` lanes: what the stages read, the losses first. `batch` holds the
+    /// samples of all lanes, lane by lane; lane 0 has the noise of the state.
+    pub fn lanes_primal(
+        &self,
+        state: &ModelState,
+        k: usize,
+        batch: &[DispatchTensor],
+    ) -> Result<Vec<DispatchTensor>> {
+        let programs = self.lanes.programs(k);
+        let bind = |source: &Source, lane: usize| {
+            let state = state.with_operator(state.operator() + lane);
+            bind(std::slice::from_ref(source), &state, batch, &self.constants)
+        };
+        let mut inputs = Vec::new();
+        for (source, like) in self.lanes.graph.sources.iter().zip(programs.primal.inputs()) {
+            let draws = if matches!(source, Source::Noise { .. }) { k } else { 1 };
+            let values: Result<Vec<_>> = (0..draws).map(|lane| bind(source, lane)).collect();
+            let value = Value::cat(values?.concat()).map(|v| v.reshape(like.shape.clone()));
+            inputs.extend(value.map(Value::into_tensor));
+        }
+        programs.primal.run(inputs, state.space().device())
     }
 }
 
@@ -271,6 +299,7 @@ type Closure = (TypeId, Discriminant<Mode>);
 struct Entry {
     key: Key,
     compiled: Arc<CompiledHessian>,
+    lanes: Arc<CompiledLanes>,
     verified_for: Vec<Closure>,
 }
 
@@ -289,21 +318,27 @@ impl Cache {
     }
 
     /// The product, and whether it was verified for `closure`.
-    fn get(&mut self, key: &Key, closure: Closure) -> Option<(Arc<CompiledHessian>, bool)> {
+    fn get(
+        &mut self,
+        key: &Key,
+        closure: Closure,
+    ) -> Option<(Arc<CompiledHessian>, Arc<CompiledLanes>, bool)> {
         let entry = self.take(key)?;
-        let found = (entry.compiled.clone(), entry.verified_for.contains(&closure));
+        let verified = entry.verified_for.contains(&closure);
+        let found = (entry.compiled.clone(), entry.lanes.clone(), verified);
         self.0.push(entry);
         Some(found)
     }
 
     /// Keeps a product, verified for `closure` if there is one; what another thread kept meanwhile
     /// is replaced.
-    fn insert(&mut self, key: Key, compiled: &Arc<CompiledHessian>, closure: Option<Closure>) {
+    fn insert(&mut self, key: Key, prepared: &PreparedLoss, closure: Option<Closure>) {
         let mut verified_for = self.take(&key).map(|entry| entry.verified_for).unwrap_or_default();
         verified_for.extend(closure);
         if self.0.len() == CAPACITY {
             self.0.remove(0);
         }
-        self.0.push(Entry { key, compiled: compiled.clone(), verified_for });
+        let (compiled, lanes) = (prepared.compiled.clone(), prepared.lanes.clone());
+        self.0.push(Entry { key, compiled, lanes, verified_for });
     }
 }

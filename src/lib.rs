@@ -56,6 +56,7 @@
 #![warn(missing_debug_implementations)]
 
 mod batch;
+mod batching;
 mod capture;
 mod compiled;
 mod display;
@@ -65,6 +66,7 @@ mod expand;
 mod forward;
 mod gradient;
 mod ir;
+mod lane_programs;
 mod linearize;
 mod mode;
 mod model_state;
@@ -74,6 +76,7 @@ pub mod operator;
 mod params;
 pub mod prelude;
 mod program;
+mod row_space;
 pub mod solver;
 mod tangent;
 mod verify;

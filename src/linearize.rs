@@ -13,6 +13,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
+use burn::tensor::DeviceSettings;
 use burn_ir::{TensorId, TensorIr};
 
 use crate::capture::{Source, param_inputs, source_names};
@@ -28,12 +29,13 @@ pub struct JvpGraph {
     /// All operations; inputs are the gradient's, then one tangent per parameter in use; outputs
     /// are the gradient's, then the tangents that are not zero.
     pub(crate) graph: TensorGraph,
-    sources: Vec<Source>,
-    gradients: Vec<Option<usize>>,
+    pub(crate) sources: Vec<Source>,
+    pub(crate) gradients: Vec<Option<usize>>,
     /// For each parameter its tangent input; `None`: the loss does not use it.
-    tangent_inputs: Vec<Option<TensorIr>>,
+    pub(crate) tangent_inputs: Vec<Option<TensorIr>>,
     /// For each parameter, the tangent of its gradient.
-    tangent_outputs: Vec<Tangent>,
+    pub(crate) tangent_outputs: Vec<Tangent>,
+    pub(crate) settings: DeviceSettings,
     differentiated: BTreeSet<String>,
 }
 
@@ -69,6 +71,7 @@ impl GradientGraph {
             gradients: self.gradients.clone(),
             tangent_inputs: per_param,
             tangent_outputs: per_gradient,
+            settings: self.settings,
             differentiated,
         })
     }

@@ -104,6 +104,11 @@ impl ModelState {
         Self { noise_of, ..self.clone() }
     }
 
+    /// The number of the operator whose noise the state has.
+    pub(crate) fn operator(&self) -> usize {
+        self.noise_of.operator as usize
+    }
+
     /// The seed of random tensor number `index`, in the mode that has noise.
     pub(crate) fn noise_seed(&self, index: usize) -> Option<u64> {
         match self.mode {

@@ -57,6 +57,11 @@ impl Program {
         Self { inputs: graph.inputs, ops, outputs: graph.outputs, n_slots: slots.0.len() }
     }
 
+    /// The tensors that a run takes.
+    pub fn inputs(&self) -> &[TensorIr] {
+        &self.inputs
+    }
+
     /// Number of operations.
     pub fn n_ops(&self) -> usize {
         self.ops.len()
@@ -74,13 +79,13 @@ impl Program {
         let run = || {
             let mut replay = Replay::<Dispatch>::new(self.n_slots, device.as_dispatch().clone());
             for (tensor, value) in self.inputs.iter().zip(inputs) {
-                replay.set(tensor, wrap(tensor, value));
+                replay.set(tensor, Value::of(value));
             }
             for step in &self.ops {
                 replay.run(&step.op);
                 step.free.iter().for_each(|&slot| replay.free(slot));
             }
-            Ok(self.outputs.iter().map(|t| unwrap(replay.get(t))).collect())
+            Ok(self.outputs.iter().map(|t| replay.get(t).into_tensor()).collect())
         };
         catch_panic(run, |message| Error::Execution { message })
     }
@@ -121,20 +126,4 @@ fn mark_last_uses(op: &mut OperationIr, live: &mut HashSet<TensorId>) -> Vec<usi
     });
     live.extend(reads);
     free
-}
-
-fn wrap(tensor: &TensorIr, value: DispatchTensor) -> Value<Dispatch> {
-    if tensor.dtype.is_float() {
-        Value::Float(value)
-    } else if tensor.dtype.is_bool() {
-        Value::Bool(value)
-    } else {
-        Value::Int(value)
-    }
-}
-
-fn unwrap(value: Value<Dispatch>) -> DispatchTensor {
-    match value {
-        Value::Float(t) | Value::Int(t) | Value::Bool(t) => t,
-    }
 }

@@ -7,9 +7,9 @@ use burn_backend::{DType, DeviceSettings, Shape, Slice, TensorData};
 use burn_ir::{
     ActivationOperationIr as Activation, BaseOperationIr as Base, BinaryOpIr, BoolOperationIr,
     CastOpIr, CatOpIr, CreationOpIr, DimOpIr, FlipOpIr, FloatOperationIr as Float, GatherOpIr,
-    IntOperationIr, MaskFillOpIr, MaxPool1dOpIr, MaxPool1dWithIndicesOpIr, MaxPool2dOpIr,
+    IntOperationIr, MaskFillOpIr, MatmulOpIr, MaxPool1dOpIr, MaxPool1dWithIndicesOpIr, MaxPool2dOpIr,
     MaxPool2dWithIndicesOpIr, ModuleOperationIr, NumericOperationIr as Numeric, OperationIr,
-    ReduceDimOpIr, ReduceOpIr, ScalarIr, ScalarOpIr, ShapeOpIr, SliceOpIr, SortOpIr, TensorId,
+    ReduceDimOpIr, ReduceOpIr, ScalarIr, ScalarOpIr, ShapeOpIr, SliceOpIr, SortOpIr, SwapDimsOpIr, TensorId,
     TensorIr, TensorStatus, UnaryOpIr,
 };
 
@@ -274,6 +274,23 @@ impl Emitter {
     /// `x` with the shape `shape`, expanded only where it differs.
     pub fn broadcast_to(&mut self, x: &TensorIr, shape: &Shape) -> TensorIr {
         if x.shape == *shape { x.clone() } else { self.expand(x, shape.clone()) }
+    }
+
+    /// The transpose of a matrix.
+    pub fn transpose(&mut self, x: &TensorIr) -> TensorIr {
+        let mut shape = x.shape.clone();
+        shape.swap(0, 1);
+        let out = initialized(TensorIr::uninit(self.fresh_id(), shape, x.dtype));
+        let op = SwapDimsOpIr { input: x.clone(), out, dim1: 0, dim2: 1 };
+        self.push(OperationIr::BaseFloat(Base::SwapDims(op)))
+    }
+
+    /// The matrix product x·y.
+    pub fn matmul(&mut self, x: &TensorIr, y: &TensorIr) -> TensorIr {
+        let shape = Shape::from([x.shape[0], y.shape[1]]);
+        let out = initialized(TensorIr::uninit(self.fresh_id(), shape, x.dtype));
+        let op = MatmulOpIr { lhs: x.clone(), rhs: y.clone(), out };
+        self.push(OperationIr::Float(x.dtype, Float::Matmul(op)))
     }
 
     pub fn flip(&mut self, x: &TensorIr, axis: usize) -> TensorIr {

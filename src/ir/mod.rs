@@ -20,8 +20,8 @@ pub(crate) struct TensorGraph {
 }
 
 impl TensorGraph {
-    /// Removes every operation that no output depends on; order is kept.
-    pub fn without_dead_code(mut self) -> Self {
+    /// For each operation, whether an output depends on it.
+    pub fn live_ops(&self) -> Vec<bool> {
         let mut live: HashSet<TensorId> = self.outputs.iter().map(|t| t.id).collect();
         let mut keep = vec![false; self.ops.len()];
         for (op, keep) in self.ops.iter().zip(keep.iter_mut()).rev() {
@@ -30,7 +30,12 @@ impl TensorGraph {
                 live.extend(op.inputs().map(|t| t.id));
             }
         }
-        let mut keep = keep.into_iter();
+        keep
+    }
+
+    /// Removes every operation that no output depends on; order is kept.
+    pub fn without_dead_code(mut self) -> Self {
+        let mut keep = self.live_ops().into_iter();
         self.ops.retain(|_| keep.next().unwrap_or(false));
         self
     }

@@ -1,15 +1,15 @@
 //! The Hessian of a loss on one batch: H = ∇²L(θ; B).
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn_dispatch::DispatchTensor;
 
-use super::LinearOperator;
+use super::{HessianLanes, Lanes, LinearOperator};
 use crate::batch::{self, Batch};
-use crate::compiled::{CompiledHessian, PreparedLoss, PrimalPass};
+use crate::compiled::{PreparedLoss, PrimalPass};
 use crate::error::Result;
 use crate::mode::Mode;
 use crate::model_state::ModelState;
@@ -23,8 +23,10 @@ use crate::params::{ParamSpace, ParamVector, finite};
 /// until the operator is dropped.
 #[derive(Debug)]
 pub struct HessianOperator {
-    space: Arc<ParamSpace>,
-    compiled: Arc<CompiledHessian>,
+    state: ModelState,
+    prepared: PreparedLoss,
+    batch: Vec<DispatchTensor>,
+    lanes: OnceCell<HessianLanes>,
     residuals: Vec<DispatchTensor>,
     loss: f64,
     gradient: ParamVector,
@@ -98,10 +100,11 @@ impl HessianOperator {
         batch: B,
         prepared: &PreparedLoss,
     ) -> Result<Self> {
-        let PrimalPass { loss, gradient, residuals } = prepared.primal(state, batch)?;
+        let (state, prepared, batch) = (state.clone(), prepared.clone(), batch::tensors(batch));
+        let PrimalPass { loss, gradient, residuals } = prepared.primal(&state, &batch)?;
         let loss = finite("the loss", loss)?;
-        let (space, compiled) = (state.space().clone(), prepared.compiled.clone());
-        Ok(Self { space, compiled, residuals, loss, gradient, n_applies: Cell::new(0) })
+        let (lanes, n_applies) = (OnceCell::new(), Cell::new(0));
+        Ok(Self { state, prepared, batch, lanes, residuals, loss, gradient, n_applies })
     }
 
     /// L(θ; B).
@@ -131,21 +134,33 @@ impl HessianOperator {
 
 impl LinearOperator for HessianOperator {
     fn space(&self) -> &Arc<ParamSpace> {
-        &self.space
+        self.state.space()
     }
 
     fn apply(&self, v: &ParamVector) -> Result<ParamVector> {
         self.space().check(v.space())?;
         self.n_applies.set(self.n_applies.get() + 1);
-        let parts = self.space.split(v).into_iter().zip(&self.compiled.uses_tangent);
+        let (space, compiled) = (self.space(), &self.prepared.compiled);
+        let parts = space.split(v).into_iter().zip(&compiled.uses_tangent);
         let tangents = parts.filter(|(_, used)| **used).map(|(part, _)| part);
         let inputs = self.residuals.iter().cloned().chain(tangents);
-        let mut products = self.compiled.tangent.run(inputs, self.space.device())?.into_iter();
-        let present = self.compiled.has_product.iter();
-        Ok(self.space.join_or_zeros(present.map(|p| if *p { products.next() } else { None })))
+        let mut products = compiled.tangent.run(inputs, space.device())?.into_iter();
+        let present = compiled.has_product.iter();
+        Ok(space.join_or_zeros(present.map(|p| if *p { products.next() } else { None })))
     }
 
     fn n_applies(&self) -> usize {
-        self.n_applies.get()
+        self.n_applies.get() + self.lanes.get().map_or(0, HessianLanes::n_applies)
+    }
+
+    fn lanes(&self) -> Result<Option<&dyn Lanes>> {
+        if self.prepared.lanes.is_dense() {
+            return Ok(None);
+        }
+        if let Some(lanes) = self.lanes.get() {
+            return Ok(Some(lanes));
+        }
+        let lanes = HessianLanes::at(&self.state, 1, &self.batch, &self.prepared)?;
+        Ok(Some(self.lanes.get_or_init(|| lanes)))
     }
 }

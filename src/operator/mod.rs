@@ -4,6 +4,8 @@ mod closure;
 mod dense;
 mod full_batch;
 mod hessian;
+mod hessian_lanes;
+mod lanes;
 
 use std::sync::Arc;
 
@@ -14,6 +16,9 @@ pub use closure::ClosureOperator;
 pub use dense::DenseOperator;
 pub use full_batch::{ChunkMemory, FullBatchHessian};
 pub use hessian::HessianOperator;
+pub use hessian_lanes::HessianLanes;
+pub(crate) use lanes::{SingleLane, row_dots};
+pub use lanes::{LaneVectors, Lanes};
 
 /// A symmetric linear operator A on a parameter space.
 pub trait LinearOperator {
@@ -39,6 +44,15 @@ pub trait LinearOperator {
 
     /// Products computed so far, one per vector.
     fn n_applies(&self) -> usize;
+
+    /// The operator as one lane of vectors in a smaller frame, if it has one: solvers then work in
+    /// that frame.
+    ///
+    /// # Errors
+    /// What the computation itself can raise.
+    fn lanes(&self) -> Result<Option<&dyn Lanes>> {
+        Ok(None)
+    }
 
     /// Number of rows and columns.
     fn dim(&self) -> usize {

@@ -2,20 +2,18 @@
 //!
 //! Builds an orthonormal basis Q of the Krylov space span{v, Av, A²v, ...} with A Q = Q T + r eᵀ,
 //! T tridiagonal; eigenpairs (θ, s) of T give Ritz pairs (θ, Qs) of A with residual |r|·|s_last|
-//! (Parlett, The Symmetric Eigenvalue Problem, chapter 13). Each new vector is orthogonalized
-//! against the whole basis twice, so no spurious copies of eigenvalues appear (Paige 1976).
-//! Cost of a step: one product, four passes over the basis as matrix products, one read-back.
+//! (Parlett, The Symmetric Eigenvalue Problem, chapter 13). [`Krylov`] does that for several operators
+//! side by side. Cost of a step: one product, four passes over the basis as matrix products, one
+//! read-back.
 
 use burn::config::Config;
 use burn::tensor::Tensor;
-use rand::SeedableRng;
-use rand::rngs::Xoshiro256PlusPlus;
 
-use super::small_eigen::{SmallEigen, symmetric_eigen};
+use super::krylov::{Krylov, LaneEigen, dots};
 use super::{EigenPair, EigenResult, EigenSolver, StopReason, Which, check_settings, tolerance};
-use crate::error::{Error, Result};
-use crate::operator::LinearOperator;
-use crate::params::{ParamBlock, ParamVector, finite, inner, read};
+use crate::error::Result;
+use crate::operator::{LaneVectors, Lanes, LinearOperator, SingleLane};
+use crate::params::{ParamBlock, ParamVector, finite};
 
 /// Settings of [`Lanczos`].
 #[derive(Config, Debug)]
@@ -57,6 +55,9 @@ impl LanczosConfig {
 ///
 /// With `num_eigenvalues` > 1 an eigenvalue of multiplicity m is found m times only as far as
 /// rounding or breakdowns bring its further copies into the Krylov space.
+///
+/// An operator that has [lanes](LinearOperator::lanes) is solved in their frame; a start v is then
+/// replaced by A·v, at the price of one product.
 #[derive(Clone, Debug)]
 pub struct Lanczos {
     config: LanczosConfig,
@@ -70,183 +71,260 @@ impl EigenSolver for Lanczos {
     ) -> Result<EigenResult> {
         let LanczosConfig { num_eigenvalues: k, rel_tol, max_applies, .. } = self.config;
         check_settings(operator, start, k, rel_tol, max_applies)?;
-        let applies_before = operator.n_applies();
-        let used = || operator.n_applies() - applies_before;
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(self.config.seed);
-        let mut start = match start {
-            Some(block) => sum(block)?,
-            None => operator.space().random(&mut rng),
-        };
-        loop {
-            // One product is kept back for each pair, to measure its residual.
-            let budget = max_applies.saturating_sub(used() + k).max(1);
-            let krylov = self.expand(operator, &start, budget, &mut rng)?;
-            let pairs = self.measure(operator, &krylov)?;
-            let done = pairs.iter().all(|p| p.converged);
-            if done || max_applies < used() + 2 * k + 2 {
-                let stop = if done { StopReason::Converged } else { StopReason::MaxApplies };
-                return Ok(EigenResult { pairs, stop, n_applies: used(), shift: 0.0 });
+        let start = start.map(sum).transpose()?;
+        if let Some(lanes) = operator.lanes()? {
+            let found = self.solve_one(lanes, start.as_ref())?;
+            // Outside the frame A is zero, and zero may be what is wanted.
+            let beyond = match self.config.which {
+                Which::LargestAlgebraic => found.pairs.iter().any(|p| p.value < 0.0),
+                Which::SmallestAlgebraic => found.pairs.iter().any(|p| p.value > 0.0),
+                Which::LargestMagnitude => false,
+            };
+            if !beyond {
+                return Ok(found);
             }
-            let vectors: Vec<_> = pairs.iter().map(|p| p.vector.clone()).collect();
-            start = sum(&ParamBlock::from_vectors(&vectors)?)?;
         }
+        self.solve_one(&SingleLane(operator), start.as_ref())
     }
 }
 
-/// An orthonormal basis, and the eigenpairs of A in it.
-struct Krylov {
-    basis: Basis,
-    eigen: SmallEigen,
+/// What was found for one lane.
+pub(crate) struct LaneResult {
+    /// The wanted pairs: eigenvalue, residual norm, whether it is within the tolerance.
+    pub values: Vec<(f64, f64, bool)>,
+    /// Coordinates `[1, width]` of their vectors.
+    pub vectors: Vec<Tensor<2>>,
+    pub n_applies: usize,
 }
 
 impl Lanczos {
-    /// Builds a basis from `start` until the wanted Ritz pairs look converged, the basis is full,
-    /// the budget is spent or the space is exhausted.
-    fn expand(
-        &self,
-        operator: &dyn LinearOperator,
-        start: &ParamVector,
-        budget: usize,
-        rng: &mut Xoshiro256PlusPlus,
-    ) -> Result<Krylov> {
-        let LanczosConfig { num_eigenvalues: k, rel_tol, max_basis, min_steps, which, .. } =
-            self.config;
-        let epsilon = operator.space().epsilon();
-        let capacity = max_basis.max(2 * k + 2).min(budget).min(operator.dim());
-        let (mut q, norm) = start.normalized()?;
-        if norm == 0.0 {
-            q = operator.space().random(rng).normalized()?.0;
-        }
-        let mut basis = Basis::new(&q, capacity);
-        let (mut alpha, mut beta) = (Vec::new(), Vec::<f64>::new());
-        loop {
-            let w = operator.apply(&q)?;
-            let (a, b, next) = orthogonalize(&w, &q, &basis)?;
-            alpha.push(a);
-            let m = alpha.len();
-            let entry = |i: usize, j: usize| match i - j {
-                0 => alpha[i],
-                1 => beta[j],
-                _ => 0.0,
-            };
-            let eigen = symmetric_eigen(m, entry)?;
-            let scale = eigen.norm().max(b);
-            // A basis that A maps into itself: rounding is all that is left of the next vector.
-            let breakdown = b <= 32.0 * epsilon * scale;
-            let looks_converged = m >= k.max(min_steps)
-                && eigen.order(which).iter().take(k).all(|&i| {
-                    let estimate = b * eigen.vectors[i][m - 1].abs();
-                    estimate <= 0.5 * tolerance(rel_tol, eigen.values[i], scale, epsilon)
-                });
-            if m == capacity || (m >= k && (breakdown || looks_converged)) {
-                return Ok(Krylov { basis, eigen });
+    fn solve_one(&self, lanes: &dyn Lanes, start: Option<&ParamVector>) -> Result<EigenResult> {
+        let seeds = [self.config.seed];
+        let mut n_applies = 0;
+        let start = match start {
+            None => lanes.random(&seeds),
+            Some(start) if lanes.is_dense() => lanes.images_of(start)?,
+            Some(start) => {
+                n_applies += 1;
+                lanes.apply(&lanes.images_of(start)?)?
             }
-            q = if breakdown {
-                match fresh_direction(operator, &basis, rng)? {
-                    Some(direction) => direction,
-                    None => return Ok(Krylov { basis, eigen }),
+        };
+        let start = LaneVectors::new(lanes, start)?;
+        let mut found = self.solve_lanes(lanes, start, &seeds)?;
+        let LaneResult { values, vectors, n_applies: steps } = found.remove(0);
+        let pair = |((value, residual_norm, converged), vector): (_, Tensor<2>)| {
+            let vector = lanes.expand(&vector, 0)?;
+            Ok(EigenPair { value, vector, residual_norm, converged })
+        };
+        let pairs = values.into_iter().zip(vectors).map(pair).collect::<Result<Vec<_>>>()?;
+        let done = pairs.iter().all(|p| p.converged);
+        let stop = if done { StopReason::Converged } else { StopReason::MaxApplies };
+        Ok(EigenResult { pairs, stop, n_applies: n_applies + steps, shift: 0.0 })
+    }
+
+    /// Solves all lanes side by side from `start`. A lane that has converged stays as it is, and
+    /// leaves the working set with others.
+    pub(crate) fn solve_lanes(
+        &self,
+        lanes: &dyn Lanes,
+        start: LaneVectors,
+        seeds: &[u64],
+    ) -> Result<Vec<LaneResult>> {
+        let norms = dots(&start, &start)?;
+        let start = match norms.iter().all(|norm| *norm > 0.0) {
+            true => start,
+            false => {
+                // A zero start, for example the product of an operator that annihilates it.
+                norms.iter().try_for_each(|n| finite("a start vector", *n).map(|_| ()))?;
+                LaneVectors::new(lanes, lanes.random(seeds))?
+            }
+        };
+        let mut run = Run {
+            config: &self.config,
+            results: (0..seeds.len()).map(|_| None).collect(),
+            active: (0..seeds.len()).collect(),
+            n_applies: 0,
+            seeds,
+        };
+        let krylov = Krylov::new(lanes, run.capacity(lanes));
+        run.solve(lanes, krylov, start.normalized())?;
+        Ok(run.results.into_iter().flatten().collect())
+    }
+}
+
+/// A solve of several lanes under way.
+struct Run<'a> {
+    config: &'a LanczosConfig,
+    results: Vec<Option<LaneResult>>,
+    /// For each lane that is worked on, its number.
+    active: Vec<usize>,
+    /// Products so far, in each active lane.
+    n_applies: usize,
+    seeds: &'a [u64],
+}
+
+/// A lane whose solve ends: its pairs, and the coefficients of their vectors.
+struct Ended {
+    values: Vec<(f64, f64, bool)>,
+    coefficients: Vec<Vec<f64>>,
+    n_applies: usize,
+}
+
+impl Run<'_> {
+    fn capacity(&self, lanes: &dyn Lanes) -> usize {
+        let LanczosConfig { max_basis, num_eigenvalues, .. } = *self.config;
+        max_basis.max(2 * num_eigenvalues + 2).min(lanes.space().n_params())
+    }
+
+    /// Builds bases from `unit` vectors until every lane has ended. Lanes without work cost as much as
+    /// others, so they leave when a quarter of the lanes is done.
+    fn solve(
+        &mut self,
+        lanes: &dyn Lanes,
+        mut krylov: Krylov,
+        mut unit: LaneVectors,
+    ) -> Result<()> {
+        let capacity = self.capacity(lanes);
+        let mut ended: Vec<Option<Ended>> = self.active.iter().map(|_| None).collect();
+        loop {
+            let rest = krylov.step(lanes, &unit)?;
+            self.n_applies += 1;
+            let mut betas = vec![0.0; ended.len()];
+            for lane in 0..ended.len() {
+                if ended[lane].is_none() {
+                    let found = krylov.eigen(lane)?;
+                    ended[lane] = self.end(&found, krylov.len(), lanes);
+                    betas[lane] = found.beta;
                 }
+            }
+            let open: Vec<usize> = (0..ended.len()).filter(|&i| ended[i].is_none()).collect();
+            let is_full = krylov.len() == capacity;
+            if is_full && !open.is_empty() {
+                unit = self.restart(&krylov, &open)?;
+            } else if let Some(next) = self.next(lanes, &mut krylov, &rest, &betas, &open)? {
+                unit = next;
             } else {
-                next.scale(1.0 / b)
+                // No direction is left: what there is of pairs is exact.
+                for lane in open {
+                    ended[lane] = Some(self.pairs(&krylov.eigen(lane)?, lanes));
+                }
+                self.collect(&krylov, &ended);
+                return Ok(());
+            }
+            if !is_full && 4 * open.len() > 3 * ended.len() {
+                continue;
+            }
+            self.collect(&krylov, &ended);
+            self.active = open.iter().map(|&lane| self.active[lane]).collect();
+            let fewer = lanes.select(&open)?;
+            krylov = match is_full {
+                true => Krylov::new(&*fewer, capacity),
+                false => krylov.select(&open),
             };
-            beta.push(if breakdown { 0.0 } else { b });
-            basis.push(&q);
+            return self.solve(&*fewer, krylov, unit.select(&open));
         }
     }
 
-    /// The wanted Ritz pairs with measured residuals: one product each.
-    fn measure(&self, operator: &dyn LinearOperator, krylov: &Krylov) -> Result<Vec<EigenPair>> {
-        let Krylov { basis, eigen } = krylov;
-        let epsilon = operator.space().epsilon();
-        let wanted = eigen.order(self.config.which).into_iter().take(self.config.num_eigenvalues);
+    /// The wanted pairs of a lane.
+    fn pairs(&self, found: &LaneEigen, lanes: &dyn Lanes) -> Ended {
+        let LanczosConfig { num_eigenvalues, rel_tol, which, .. } = *self.config;
+        let LaneEigen { eigen, residuals, beta } = found;
+        let (epsilon, scale) = (lanes.space().epsilon(), eigen.norm().max(*beta));
+        let wanted = eigen.order(which).into_iter().take(num_eigenvalues);
         let pair = |i: usize| {
-            let vector = basis.block().combine(std::slice::from_ref(&eigen.vectors[i])).vector(0);
-            let (vector, _) = vector.normalized()?;
-            let product = operator.apply(&vector)?;
-            let value = finite("an eigenvalue", vector.dot(&product)?)?;
-            let residual_norm = product.axpy(-value, &vector)?.norm()?;
-            let tolerance = tolerance(self.config.rel_tol, value, eigen.norm(), epsilon);
-            Ok(EigenPair { value, vector, residual_norm, converged: residual_norm <= tolerance })
+            let (value, residual) = (eigen.values[i], residuals[i]);
+            let converged = residual <= tolerance(rel_tol, value, scale, epsilon);
+            ((value, residual, converged), eigen.vectors[i].clone())
         };
-        wanted.map(pair).collect()
+        let (values, coefficients) = wanted.map(pair).unzip();
+        Ended { values, coefficients, n_applies: self.n_applies }
+    }
+
+    /// The pairs of a lane if its solve ends after `m` vectors: converged, out of products, or in
+    /// possession of a basis that A maps into itself.
+    fn end(&self, found: &LaneEigen, m: usize, lanes: &dyn Lanes) -> Option<Ended> {
+        let LanczosConfig { num_eigenvalues: k, max_applies, min_steps, .. } = *self.config;
+        let pairs = self.pairs(found, lanes);
+        let (epsilon, dim) = (lanes.space().epsilon(), lanes.space().n_params());
+        let is_closed = is_breakdown(found.beta, found.eigen.norm(), epsilon) || m == dim;
+        let is_complete = m >= min_steps && pairs.values.iter().all(|v| v.2);
+        let is_spent = self.n_applies >= max_applies;
+        ((m >= k && (is_complete || is_closed)) || is_spent).then_some(pairs)
+    }
+
+    /// The next unit vectors of the open lanes; `None` when there are none.
+    fn next(
+        &self,
+        lanes: &dyn Lanes,
+        krylov: &mut Krylov,
+        rest: &LaneVectors,
+        betas: &[f64],
+        open: &[usize],
+    ) -> Result<Option<LaneVectors>> {
+        if open.is_empty() {
+            return Ok(None);
+        }
+        let epsilon = lanes.space().epsilon();
+        let scale = |lane: usize| krylov.norm(lane).max(betas[lane]);
+        let broken: Vec<usize> =
+            open.iter().copied().filter(|&i| is_breakdown(betas[i], scale(i), epsilon)).collect();
+        if broken.is_empty() {
+            return Ok(Some(rest.normalized()));
+        }
+        // Several pairs are wanted and the basis is closed before there are as many: a new direction.
+        broken.iter().for_each(|&lane| krylov.close(lane));
+        let seeds: Vec<u64> =
+            self.active.iter().map(|&lane| self.seeds[lane] ^ krylov.len() as u64).collect();
+        let random = LaneVectors::new(lanes, lanes.random(&seeds))?.normalized();
+        let fresh = krylov.orthogonal_to(lanes, random.coordinates)?;
+        let norms = dots(&fresh, &fresh)?;
+        let exhausted = broken.iter().any(|&lane| norms[lane] <= epsilon);
+        Ok((!exhausted).then(|| fresh.normalized()))
+    }
+
+    /// Start vectors of new bases: the sum of the wanted Ritz vectors.
+    fn restart(&self, krylov: &Krylov, open: &[usize]) -> Result<LaneVectors> {
+        let mut starts = vec![Vec::new(); self.active.len()];
+        for &lane in open {
+            let eigen = krylov.eigen(lane)?.eigen;
+            let wanted = eigen.order(self.config.which);
+            let wanted = wanted.iter().take(self.config.num_eigenvalues);
+            let mut sum = vec![0.0; krylov.len()];
+            for &i in wanted {
+                sum.iter_mut().zip(&eigen.vectors[i]).for_each(|(sum, s)| *sum += s);
+            }
+            starts[lane] = sum;
+        }
+        Ok(krylov.combine(&starts).normalized())
+    }
+
+    /// Writes the results of the lanes that have ended.
+    fn collect(&mut self, krylov: &Krylov, ended: &[Option<Ended>]) {
+        let of_pair = |pair: usize| {
+            let list = |ended: &Option<Ended>| {
+                let lists = ended.as_ref().map(|ended| &ended.coefficients);
+                lists.and_then(|lists| lists.get(pair)).cloned().unwrap_or_default()
+            };
+            krylov.combine(&ended.iter().map(list).collect::<Vec<_>>()).coordinates
+        };
+        let vectors: Vec<Tensor<2>> = (0..self.config.num_eigenvalues).map(of_pair).collect();
+        for (lane, ended) in ended.iter().enumerate() {
+            // What is open runs on in a smaller set.
+            let Some(Ended { values, n_applies, .. }) = ended else { continue };
+            let row = |block: &Tensor<2>| block.clone().narrow(0, lane, 1);
+            let vectors = vectors.iter().take(values.len()).map(row).collect();
+            let result = LaneResult { values: values.clone(), vectors, n_applies: *n_applies };
+            self.results[self.active[lane]] = Some(result);
+        }
     }
 }
 
-/// (α, β, r): α = qᵀw and r = w orthogonalized against the basis twice, β = ‖r‖. One read-back.
-fn orthogonalize(
-    w: &ParamVector,
-    q: &ParamVector,
-    basis: &Basis,
-) -> Result<(f64, f64, ParamVector)> {
-    let alpha = inner(&q.tensor(), &w.tensor());
-    let block = basis.block();
-    let r = block.project_out(&block.project_out(w));
-    let beta2 = inner(&r.tensor(), &r.tensor());
-    let scalars = read(Tensor::cat(vec![alpha, beta2], 0))?;
-    let [alpha, beta2] = scalars[..] else {
-        return Err(Error::NonFinite { quantity: "a product of the operator", value: f64::NAN });
-    };
-    let alpha = finite("a product of the operator", alpha)?;
-    Ok((alpha, finite("a product of the operator", beta2)?.sqrt(), r))
-}
-
-/// A random unit vector orthogonal to the basis; `None` when the basis spans the space.
-fn fresh_direction(
-    operator: &dyn LinearOperator,
-    basis: &Basis,
-    rng: &mut Xoshiro256PlusPlus,
-) -> Result<Option<ParamVector>> {
-    let (random, _) = operator.space().random(rng).normalized()?;
-    let block = basis.block();
-    let rest = block.project_out(&block.project_out(&random));
-    let (direction, norm) = rest.normalized()?;
-    Ok((norm > operator.space().epsilon().sqrt()).then_some(direction))
+/// Whether rounding is all that is left of the next vector.
+fn is_breakdown(beta: f64, scale: f64, epsilon: f64) -> bool {
+    beta <= 32.0 * epsilon * scale
 }
 
 /// The sum of the rows: a start vector with a part of each.
 fn sum(block: &ParamBlock) -> Result<ParamVector> {
     Ok(block.combine(&[vec![1.0; block.len()]]).vector(0))
-}
-
-/// Rows of a growing matrix: the memory doubles when it is full, rows are written in place.
-struct Basis {
-    rows: Tensor<2>,
-    len: usize,
-    capacity: usize,
-    first: ParamVector,
-}
-
-impl Basis {
-    fn new(first: &ParamVector, capacity: usize) -> Self {
-        let mut basis = Self {
-            rows: Self::empty(first, capacity.min(8)),
-            len: 0,
-            capacity,
-            first: first.clone(),
-        };
-        basis.push(first);
-        basis
-    }
-
-    fn empty(like: &ParamVector, rows: usize) -> Tensor<2> {
-        let space = like.space();
-        Tensor::zeros([rows, like.len()], (space.device(), space.dtype()))
-    }
-
-    fn push(&mut self, vector: &ParamVector) {
-        let [room, n] = self.rows.dims();
-        if self.len == room {
-            let more = room.min(self.capacity - room);
-            let more = Self::empty(&self.first, more);
-            self.rows = Tensor::cat(vec![std::mem::replace(&mut self.rows, more.clone()), more], 0);
-        }
-        let row = vector.tensor().unsqueeze_dim::<2>(0);
-        let rows = std::mem::replace(&mut self.rows, row.clone());
-        self.rows = rows.slice_assign([self.len..self.len + 1, 0..n], row);
-        self.len += 1;
-    }
-
-    fn block(&self) -> ParamBlock {
-        ParamBlock::from_rows(self.first.space(), self.rows.clone().narrow(0, 0, self.len))
-    }
 }

@@ -5,6 +5,7 @@
 //! | [`Lanczos`] | 1 product, basis of m vectors | almost everything: fewest products |
 //! | [`PowerIteration`] | k products, no basis | least memory; the textbook baseline |
 
+mod krylov;
 mod lanczos;
 mod power_iteration;
 mod small_eigen;
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::operator::LinearOperator;
 use crate::params::{ParamBlock, ParamVector};
 
+pub(crate) use lanczos::LaneResult;
 pub use lanczos::{Lanczos, LanczosConfig};
 pub use power_iteration::{PowerIteration, PowerIterationConfig};
 
@@ -47,7 +49,8 @@ pub struct EigenPair {
     pub value: f64,
     /// v, of norm 1.
     pub vector: ParamVector,
-    /// ‖Av − λv‖, measured: some eigenvalue lies within this distance of `value`.
+    /// ‖Av − λv‖, from products that were computed, so good to their rounding, a few ε‖A‖: some
+    /// eigenvalue lies within this distance of `value`.
     pub residual_norm: f64,
     /// Whether the residual is within the tolerance.
     pub converged: bool,

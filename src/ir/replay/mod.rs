@@ -14,8 +14,10 @@ mod int_bool;
 mod module;
 mod numeric;
 
+use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn_backend::tensor::{BoolTensor, FloatTensor, IntTensor};
-use burn_backend::{Backend, TensorData};
+use burn_backend::{Backend, Shape, TensorData, TensorMetadata};
+use burn_dispatch::{Dispatch, DispatchTensor};
 use burn_ir::{OperationIr, TensorIr, TensorStatus};
 
 /// A tensor of one of the three kinds that programs work on.
@@ -63,6 +65,53 @@ impl<B: Backend> Value<B> {
         match self {
             Self::Float(t) => Some(t),
             Self::Int(_) | Self::Bool(_) => None,
+        }
+    }
+}
+
+impl Value<Dispatch> {
+    /// A tensor as the kind that its dtype says.
+    pub fn of(tensor: DispatchTensor) -> Self {
+        let dtype = tensor.dtype();
+        if dtype.is_float() {
+            Self::Float(tensor)
+        } else if dtype.is_bool() {
+            Self::Bool(tensor)
+        } else {
+            Self::Int(tensor)
+        }
+    }
+
+    pub fn into_tensor(self) -> DispatchTensor {
+        match self {
+            Self::Float(t) | Self::Int(t) | Self::Bool(t) => t,
+        }
+    }
+
+    pub fn reshape(self, shape: Shape) -> Self {
+        match self {
+            Self::Float(t) => Self::Float(Dispatch::float_reshape(t, shape)),
+            Self::Int(t) => Self::Int(Dispatch::int_reshape(t, shape)),
+            Self::Bool(t) => Self::Bool(Dispatch::bool_reshape(t, shape)),
+        }
+    }
+
+    /// The slices at `indices` along the first axis.
+    pub fn select(self, indices: IntTensor<Dispatch>) -> Self {
+        match self {
+            Self::Float(t) => Self::Float(Dispatch::float_select(t, 0, indices)),
+            Self::Int(t) => Self::Int(Dispatch::int_select(t, 0, indices)),
+            Self::Bool(t) => Self::Bool(Dispatch::bool_select(t, 0, indices)),
+        }
+    }
+
+    /// Tensors of one kind, joined along the first axis.
+    pub fn cat(tensors: Vec<DispatchTensor>) -> Option<Self> {
+        match Self::of(tensors.first()?.clone()) {
+            value if tensors.len() == 1 => Some(value),
+            Self::Float(_) => Some(Self::Float(Dispatch::float_cat(tensors, 0))),
+            Self::Int(_) => Some(Self::Int(Dispatch::int_cat(tensors, 0))),
+            Self::Bool(_) => Some(Self::Bool(Dispatch::bool_cat(tensors, 0))),
         }
     }
 }

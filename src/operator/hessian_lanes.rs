@@ -1,0 +1,233 @@
+//! [`HessianLanes`]: the Hessians of K mini-batches at the same weights.
+
+use std::cell::Cell;
+use std::fmt;
+use std::sync::Arc;
+
+use burn::tensor::{Int, Tensor, TensorData};
+use burn_dispatch::DispatchTensor;
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use rand_distr::{Distribution, StandardNormal};
+
+use super::{LaneVectors, Lanes};
+use crate::compiled::PreparedLoss;
+use crate::error::Result;
+use crate::ir::replay::Value;
+use crate::lane_programs::{CompiledLanes, LanePrograms, LaneValue, Layout, StageProgram, lane_of};
+use crate::model_state::ModelState;
+use crate::params::{ParamSpace, ParamVector, finite, read};
+use crate::row_space::{Part, Role};
+
+/// The Hessians of K mini-batches at the same weights, one lane each: Hᵢ = ∇²L(θ; Bᵢ).
+///
+/// Vectors are held in the row space of their mini-batch: the block of a dense layer's weight is
+/// hᵀA + Cᵀδ, with the layer's inputs h and output cotangents δ, of which A and C are kept. Every product
+/// Hᵢv has that form, so nothing is lost. Blocks of other parameters, and of weights for which it would
+/// not pay, are kept whole.
+pub struct HessianLanes {
+    space: Arc<ParamSpace>,
+    compiled: Arc<CompiledLanes>,
+    programs: Arc<LanePrograms>,
+    /// What the primal part computed.
+    kept: Vec<DispatchTensor>,
+    layout: Arc<Layout>,
+    losses: Vec<f64>,
+    n_applies: Cell<usize>,
+}
+
+impl fmt::Debug for HessianLanes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HessianLanes")
+            .field("shape", &self.shape())
+            .field("losses", &self.losses)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HessianLanes {
+    /// Runs the primal pass of `k` lanes; `batch` holds their samples one behind the other.
+    pub(crate) fn at(
+        state: &ModelState,
+        k: usize,
+        batch: &[DispatchTensor],
+        prepared: &PreparedLoss,
+    ) -> Result<Self> {
+        let kept = prepared.lanes_primal(state, k, batch)?;
+        let compiled = prepared.lanes.clone();
+        let (programs, layout) = (compiled.programs(k), Arc::new(Layout::new(&compiled.graph.parts)));
+        let n_losses = if programs.has_axis[0] { k } else { 1 };
+        let losses = Value::of(kept[0].clone()).reshape([n_losses].into()).into_tensor();
+        let losses = read(Tensor::from_dispatch(losses))?;
+        let loss = |lane: usize| finite("the loss", losses[lane.min(n_losses - 1)]);
+        let losses = (0..k).map(loss).collect::<Result<_>>()?;
+        let (space, n_applies) = (state.space().clone(), Cell::new(0));
+        Ok(Self { space, compiled, programs, kept, layout, losses, n_applies })
+    }
+
+    /// L(θ; Bᵢ) of each lane.
+    pub fn losses(&self) -> &[f64] {
+        &self.losses
+    }
+
+    /// Products computed so far, one per lane and call.
+    pub fn n_applies(&self) -> usize {
+        self.n_applies.get()
+    }
+
+    /// ∇L(θ; Bᵢ) of each lane, by coordinates.
+    pub fn gradients(&self) -> Tensor<2> {
+        let parts = self.layout.parts.iter();
+        let values = parts.map(|part| part.gradient.map(|kept| self.kept_value(kept))).collect();
+        self.layout.join(values, self.programs.k, &self.space)
+    }
+
+    /// The lanes at `lanes`, in that order.
+    ///
+    /// # Errors
+    /// What the computation can raise.
+    pub fn selected(&self, lanes: &[usize]) -> Result<Self> {
+        let programs = self.compiled.programs(lanes.len());
+        let indices: Vec<i64> = lanes.iter().map(|&lane| lane as i64).collect();
+        let indices = Tensor::<1, Int>::from_data(indices.as_slice(), self.space.device());
+        let indices = indices.into_dispatch();
+        let select = |kept: usize| {
+            let value = self.kept_value(kept);
+            match (value.has_axis, lanes) {
+                (false, _) => value.tensor,
+                (true, &[lane]) => self.kept_lane(kept, lane),
+                (true, _) => Value::of(value.tensor).select(indices.clone()).into_tensor(),
+            }
+        };
+        Ok(Self {
+            space: self.space.clone(),
+            compiled: self.compiled.clone(),
+            programs,
+            kept: (0..self.kept.len()).map(select).collect(),
+            layout: self.layout.clone(),
+            losses: lanes.iter().map(|&lane| self.losses[lane]).collect(),
+            n_applies: Cell::new(0),
+        })
+    }
+
+    fn kept_value(&self, kept: usize) -> LaneValue {
+        let has_axis = self.programs.has_axis[kept];
+        LaneValue { tensor: self.kept[kept].clone(), has_axis }
+    }
+
+    fn kept_lane(&self, kept: usize, lane: usize) -> DispatchTensor {
+        lane_of(&self.kept_value(kept), lane, self.space.device())
+    }
+
+    /// What a stage makes, by part.
+    fn values(
+        &self,
+        stage: &StageProgram,
+        free: impl Iterator<Item = DispatchTensor>,
+    ) -> Result<Vec<Option<LaneValue>>> {
+        let mut values = vec![None; self.layout.parts.len()];
+        for (part, value) in stage.run(&self.kept, free, self.space.device())? {
+            values[part] = Some(value);
+        }
+        Ok(values)
+    }
+}
+
+impl Lanes for HessianLanes {
+    fn shape(&self) -> [usize; 2] {
+        [self.programs.k, self.layout.width]
+    }
+
+    fn space(&self) -> &Arc<ParamSpace> {
+        &self.space
+    }
+
+    fn is_dense(&self) -> bool {
+        self.layout.is_dense()
+    }
+
+    fn images(&self, coordinates: &Tensor<2>) -> Result<Tensor<2>> {
+        if self.is_dense() {
+            return Ok(coordinates.clone());
+        }
+        let stage = &self.programs.metric;
+        let free = stage.inputs.iter().map(|&part| self.layout.part(coordinates, part));
+        let mut values = self.values(stage, free)?;
+        for (number, value) in values.iter_mut().enumerate() {
+            if value.is_none() {
+                let tensor = self.layout.columns(coordinates, number).into_dispatch();
+                *value = Some(LaneValue { tensor, has_axis: true });
+            }
+        }
+        Ok(self.layout.join(values, self.programs.k, &self.space))
+    }
+
+    fn apply(&self, images: &Tensor<2>) -> Result<Tensor<2>> {
+        self.n_applies.set(self.n_applies.get() + self.programs.k);
+        let stage = &self.programs.tangent;
+        let free = stage.inputs.iter().map(|&part| self.layout.part(images, part));
+        let values = self.values(stage, free)?;
+        Ok(self.layout.join(values, self.programs.k, &self.space))
+    }
+
+    fn random(&self, seeds: &[u64]) -> Tensor<2> {
+        let [k, width] = self.shape();
+        let mut values = Vec::<f64>::with_capacity(k * width);
+        for &seed in seeds {
+            let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+            values.extend((0..width).map(|_| <_ as Distribution<f64>>::sample(&StandardNormal, &mut rng)));
+        }
+        let (device, dtype) = (self.space.device(), self.space.dtype());
+        let data = TensorData::new(values, [k, width]).convert_dtype(dtype);
+        let normal = Tensor::<2>::from_data(data, (device, dtype));
+        let part = |(number, part): (usize, &Part)| {
+            let columns = self.layout.columns(&normal, number);
+            let Some(scale) = part.scale.map(|kept| self.kept_value(kept)) else { return columns };
+            let rows = if scale.has_axis { k } else { 1 };
+            let scale = Value::of(scale.tensor).reshape([rows, 1].into()).into_tensor();
+            let scale = Tensor::<2>::from_dispatch(scale);
+            // Rows of zeros, such as δ where the loss is flat, span nothing.
+            let zero = scale.clone().lower_equal_elem(0.0);
+            columns * scale.mask_fill(zero, 1.0).recip()
+        };
+        let columns = self.layout.parts.iter().enumerate().map(part).collect();
+        Tensor::cat(columns, 1)
+    }
+
+    fn images_of(&self, vector: &ParamVector) -> Result<Tensor<2>> {
+        self.space.check(vector.space())?;
+        let blocks = self.space.split(vector);
+        let stage = &self.programs.image;
+        let free = stage.inputs.iter().map(|&param| blocks[param].clone());
+        let mut values = self.values(stage, free)?;
+        for (value, part) in values.iter_mut().zip(&self.layout.parts) {
+            if part.role == Role::Dense {
+                let tensor = blocks[part.param].clone();
+                *value = Some(LaneValue { tensor, has_axis: false });
+            }
+        }
+        Ok(self.layout.join(values, self.programs.k, &self.space))
+    }
+
+    fn expand(&self, coordinates: &Tensor<2>, lane: usize) -> Result<ParamVector> {
+        let row = coordinates.clone().narrow(0, lane, 1);
+        let programs = self.compiled.programs(1);
+        let stage = &programs.expansion;
+        let kept: Vec<_> = (0..self.kept.len()).map(|i| self.kept_lane(i, lane)).collect();
+        let free = stage.inputs.iter().map(|&part| self.layout.part(&row, part));
+        let mut blocks: Vec<Option<DispatchTensor>> = vec![None; self.space.entries().len()];
+        for (param, value) in stage.run(&kept, free, self.space.device())? {
+            blocks[param] = Some(value.tensor);
+        }
+        for (number, part) in self.layout.parts.iter().enumerate() {
+            if part.role == Role::Dense {
+                blocks[part.param] = Some(self.layout.part(&row, number));
+            }
+        }
+        Ok(self.space.join_or_zeros(blocks.into_iter()))
+    }
+
+    fn select(&self, lanes: &[usize]) -> Result<Box<dyn Lanes + '_>> {
+        Ok(Box::new(self.selected(lanes)?))
+    }
+}
