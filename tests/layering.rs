@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom of the crate to its top. A module may use those before it.
-const LAYERS: [&str; 21] = [
+const LAYERS: [&str; 22] = [
     "error",
     "ir",
     "program",
@@ -20,6 +20,7 @@ const LAYERS: [&str; 21] = [
     "expand",
     "gradient",
     "linearize",
+    "batching",
     "verify",
     "compiled",
     "operator",

@@ -7,10 +7,10 @@ use burn_backend::{DType, DeviceSettings, Shape, Slice, TensorData};
 use burn_ir::{
     ActivationOperationIr as Activation, BaseOperationIr as Base, BinaryOpIr, BoolOperationIr,
     CastOpIr, CatOpIr, CreationOpIr, DimOpIr, FlipOpIr, FloatOperationIr as Float, GatherOpIr,
-    IntOperationIr, MaskFillOpIr, MatmulOpIr, MaxPool1dOpIr, MaxPool1dWithIndicesOpIr, MaxPool2dOpIr,
-    MaxPool2dWithIndicesOpIr, ModuleOperationIr, NumericOperationIr as Numeric, OperationIr,
-    ReduceDimOpIr, ReduceOpIr, ScalarIr, ScalarOpIr, ShapeOpIr, SliceOpIr, SortOpIr, SwapDimsOpIr, TensorId,
-    TensorIr, TensorStatus, UnaryOpIr,
+    IntOperationIr, MaskFillOpIr, MatmulOpIr, MaxPool1dOpIr, MaxPool1dWithIndicesOpIr,
+    MaxPool2dOpIr, MaxPool2dWithIndicesOpIr, ModuleOperationIr, NumericOperationIr as Numeric,
+    OperationIr, PermuteOpIr, ReduceDimOpIr, ReduceOpIr, ScalarIr, ScalarOpIr, ShapeOpIr,
+    SliceOpIr, SortOpIr, SwapDimsOpIr, TensorId, TensorIr, TensorStatus, UnaryOpIr,
 };
 
 /// Recorded data of a constant, and the tensor that holds it.
@@ -256,19 +256,60 @@ impl Emitter {
         self.push(OperationIr::Activation(Activation::Sigmoid(op)))
     }
 
-    pub fn reshape(&mut self, x: &TensorIr, shape: Shape) -> TensorIr {
-        let op = ShapeOpIr::reshape(x.clone(), shape, || self.fresh_id());
-        self.push(OperationIr::BaseFloat(Base::Reshape(op)))
+    /// A base operation on tensors of the kind of `x`: floats, ints or bools.
+    fn base(&mut self, x: &TensorIr, op: Base) -> TensorIr {
+        self.push(if x.dtype.is_float() {
+            OperationIr::BaseFloat(op)
+        } else if x.dtype.is_bool() {
+            OperationIr::BaseBool(op)
+        } else {
+            OperationIr::BaseInt(op)
+        })
     }
 
-    pub fn reshape_int(&mut self, x: &TensorIr, shape: Shape) -> TensorIr {
+    pub fn reshape(&mut self, x: &TensorIr, shape: Shape) -> TensorIr {
         let op = ShapeOpIr::reshape(x.clone(), shape, || self.fresh_id());
-        self.push(OperationIr::BaseInt(Base::Reshape(op)))
+        self.base(x, Base::Reshape(op))
     }
 
     pub fn expand(&mut self, x: &TensorIr, shape: Shape) -> TensorIr {
         let op = ShapeOpIr::expand(x.clone(), shape, || self.fresh_id());
-        self.push(OperationIr::BaseFloat(Base::Expand(op)))
+        self.base(x, Base::Expand(op))
+    }
+
+    pub fn permute(&mut self, x: &TensorIr, axes: Vec<usize>) -> TensorIr {
+        let op = PermuteOpIr::create(x.clone(), axes, || self.fresh_id());
+        self.base(x, Base::Permute(op))
+    }
+
+    /// x y of the last two dimensions, broadcasting over the others.
+    pub fn matmul(&mut self, x: &TensorIr, y: &TensorIr) -> TensorIr {
+        let op = MatmulOpIr::create(x.clone(), y.clone(), || self.fresh_id());
+        self.push(OperationIr::Float(x.dtype, Float::Matmul(op)))
+    }
+
+    /// Zeros that take no memory: one element, expanded.
+    pub fn blank(&mut self, shape: Shape, dtype: DType) -> TensorIr {
+        let zero = self.zeros(vec![1; shape.num_dims()].into(), dtype);
+        self.broadcast_to(&zero, &shape)
+    }
+
+    /// `indices[i, ..] + i · step`.
+    pub fn offset_by_row(&mut self, indices: &TensorIr, step: usize) -> TensorIr {
+        let dtype = indices.dtype;
+        let scalar = |c: usize| ScalarIr::new(c as i64, &dtype);
+        let mut shape = vec![1; indices.shape.num_dims()];
+        shape[0] = indices.shape[0];
+        let ones = CreationOpIr::create(shape.into(), dtype, || self.fresh_id());
+        let ones = self.push(OperationIr::BaseInt(Base::Ones(ones)));
+        let count = DimOpIr::create(ones, 0, || self.fresh_id());
+        let count = self.push(OperationIr::NumericInt(dtype, Numeric::CumSum(count)));
+        let row = ScalarOpIr::create(count, scalar(1), || self.fresh_id());
+        let row = self.push(OperationIr::NumericInt(dtype, Numeric::SubScalar(row)));
+        let offset = ScalarOpIr::create(row, scalar(step), || self.fresh_id());
+        let offset = self.push(OperationIr::NumericInt(dtype, Numeric::MulScalar(offset)));
+        let sum = self.binary_op(indices, &offset);
+        self.push(OperationIr::NumericInt(dtype, Numeric::Add(sum)))
     }
 
     /// `x` with the shape `shape`, expanded only where it differs.
@@ -285,14 +326,6 @@ impl Emitter {
         self.push(OperationIr::BaseFloat(Base::SwapDims(op)))
     }
 
-    /// The matrix product x·y.
-    pub fn matmul(&mut self, x: &TensorIr, y: &TensorIr) -> TensorIr {
-        let shape = Shape::from([x.shape[0], y.shape[1]]);
-        let out = initialized(TensorIr::uninit(self.fresh_id(), shape, x.dtype));
-        let op = MatmulOpIr { lhs: x.clone(), rhs: y.clone(), out };
-        self.push(OperationIr::Float(x.dtype, Float::Matmul(op)))
-    }
-
     pub fn flip(&mut self, x: &TensorIr, axis: usize) -> TensorIr {
         let op = FlipOpIr::create(x.clone(), vec![axis], || self.fresh_id());
         self.push(OperationIr::BaseFloat(Base::Flip(op)))
@@ -303,12 +336,13 @@ impl Emitter {
         let mut ranges: Vec<Slice> = x.shape.iter().map(|&n| Slice::from(0..n)).collect();
         ranges[axis] = Slice::from(range);
         let op = SliceOpIr::create(x.clone(), ranges, || self.fresh_id());
-        self.push(OperationIr::BaseFloat(Base::Slice(op)))
+        self.base(x, Base::Slice(op))
     }
 
     pub fn cat(&mut self, parts: Vec<TensorIr>, axis: usize) -> TensorIr {
+        let like = parts[0].clone();
         let op = CatOpIr::create(parts, axis, || self.fresh_id());
-        self.push(OperationIr::BaseFloat(Base::Cat(op)))
+        self.base(&like, Base::Cat(op))
     }
 
     pub fn gather(&mut self, x: &TensorIr, axis: usize, indices: &TensorIr) -> TensorIr {

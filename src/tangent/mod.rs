@@ -20,7 +20,7 @@ use crate::ir::TensorGraph;
 use crate::ir::emitter::{Constant, Emitter};
 use rule::RuleCx;
 pub(crate) use rule::{Rule, Tangent};
-pub(crate) use rules::{Row, op_name, tables};
+pub(crate) use rules::{Row, op_name, tables, with_bias};
 
 /// The result of [`push_forward`].
 #[derive(Debug)]

@@ -14,6 +14,7 @@ use burn_ir::{
 };
 
 use super::rule::Rule;
+pub(crate) use module::with_bias;
 
 const RANDOM: &str = "a random draw inside the loss is a different loss every time; measure with \
     `Mode::TrainWithNoise`, which fixes the draws, or draw outside and pass the result in the batch";

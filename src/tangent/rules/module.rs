@@ -108,7 +108,7 @@ fn affine(cx: &mut RuleCx<'_>) -> Tangent {
 }
 
 /// The operation with another bias, or none.
-fn with_bias(op: &OperationIr, bias: Tangent) -> OperationIr {
+pub(crate) fn with_bias(op: &OperationIr, bias: Tangent) -> OperationIr {
     use ModuleOperationIr as Op;
     let mut op = op.clone();
     match &mut op {
@@ -156,7 +156,7 @@ fn at_places(cx: &mut RuleCx<'_>, dx: &TensorIr, indices: &TensorIr) -> TensorIr
         [n, c, shape.iter().skip(2).product()].into()
     };
     let flat = cx.emit.reshape(dx, plane(&dx.shape));
-    let places = cx.emit.reshape_int(indices, plane(&indices.shape));
+    let places = cx.emit.reshape(indices, plane(&indices.shape));
     let picked = cx.emit.gather(&flat, 2, &places);
     cx.emit.reshape(&picked, indices.shape.clone())
 }
