@@ -28,6 +28,7 @@ use crate::model_state::ModelState;
 use crate::noise::draw;
 use crate::params::{ParamVector, read_scalar};
 use crate::program::Program;
+use crate::simplify::fuse_products;
 use crate::verify::{reference, verify};
 
 /// How much graph work this thread has done; see [`graph_work`].
@@ -67,11 +68,11 @@ pub struct CompiledHessian {
 }
 
 impl LinearizedGraph {
-    /// Compiles both parts.
+    /// Compiles both parts; in the tangent part, sums of thin products become one product.
     pub fn compile(&self) -> CompiledHessian {
         CompiledHessian {
             primal: Program::compile(self.primal.clone()),
-            tangent: Program::compile(self.tangent.clone()),
+            tangent: Program::compile(fuse_products(self.tangent.clone())),
             sources: self.sources.clone(),
             gradients: self.gradients.clone(),
             uses_tangent: self.uses_tangent.clone(),

@@ -77,6 +77,7 @@ mod params;
 pub mod prelude;
 mod program;
 mod row_space;
+mod simplify;
 pub mod solver;
 mod tangent;
 mod verify;

@@ -21,6 +21,7 @@ use crate::display::write_graph;
 use crate::error::Result;
 use crate::gradient::GradientGraph;
 use crate::ir::TensorGraph;
+use crate::simplify::simplify;
 use crate::tangent::{PushedForward, Tangent, push_forward};
 
 /// The gradient and, interleaved with it, the operations on tangents.
@@ -132,12 +133,13 @@ pub struct LinearizedGraph {
 }
 
 impl JvpGraph {
-    /// Splits what depends on the tangents from what does not, without dead code.
+    /// Splits what depends on the tangents from what does not, after simplifying both together.
     pub fn linearize(&self) -> LinearizedGraph {
+        let graph = simplify(self.graph.clone());
         let tangent_inputs: Vec<TensorIr> = self.tangent_inputs.iter().flatten().cloned().collect();
         let mut unknown: HashSet<TensorId> = tangent_inputs.iter().map(|t| t.id).collect();
         let (mut primal_ops, mut tangent_ops) = (Vec::new(), Vec::new());
-        for op in &self.graph.ops {
+        for op in &graph.ops {
             if op.inputs().any(|t| unknown.contains(&t.id)) {
                 unknown.extend(op.outputs().map(|t| t.id));
                 tangent_ops.push(op.clone());
@@ -145,17 +147,17 @@ impl JvpGraph {
                 primal_ops.push(op.clone());
             }
         }
-        let products = self.tangent_outputs.iter().flatten().cloned().collect();
+        let n_outputs = 1 + self.gradients.iter().flatten().count();
+        let products = graph.outputs[n_outputs..].to_vec();
         let mut tangent = TensorGraph { inputs: Vec::new(), ops: tangent_ops, outputs: products }
             .without_dead_code();
         let residuals = residuals(&tangent, &unknown);
         tangent.inputs = residuals.iter().cloned().chain(tangent_inputs).collect();
 
         let n_primal_inputs = self.sources.len();
-        let n_outputs = 1 + self.gradients.iter().flatten().count();
-        let mut outputs = self.graph.outputs[..n_outputs].to_vec();
+        let mut outputs = graph.outputs[..n_outputs].to_vec();
         outputs.extend(residuals.iter().cloned());
-        let inputs = self.graph.inputs[..n_primal_inputs].to_vec();
+        let inputs = graph.inputs[..n_primal_inputs].to_vec();
         let primal = TensorGraph { inputs, ops: primal_ops, outputs }.without_dead_code();
         LinearizedGraph {
             primal,

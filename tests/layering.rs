@@ -11,6 +11,7 @@ const LAYERS: [&str; 22] = [
     "program",
     "tangent",
     "display",
+    "simplify",
     "params",
     "batch",
     "mode",
