@@ -1,1 +1,374 @@
+//! Each rule on a graph where it applies and on one where it must not; then the law: whatever the
+//! rules do, the program computes the same.
 
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn_dispatch::DispatchTensor;
+use burn_ir::{
+    BaseOperationIr as Base, FloatOperationIr as Float, MatmulOpIr, OperationIr, RandomOpIr,
+    ReduceDimsOpIr, SwapDimsOpIr, TensorId, TensorIr,
+};
+
+use super::{fuse_products, simplify};
+use crate::ir::TensorGraph;
+use crate::ir::emitter::Emitter;
+use crate::program::Program;
+use crate::tangent::op_name;
+
+/// A graph under construction: float inputs, then operations.
+struct Build {
+    inputs: Vec<TensorIr>,
+    emit: Emitter,
+}
+
+impl Build {
+    fn new(shapes: &[&[usize]]) -> Self {
+        let input = |(id, shape): (u64, &&[usize])| {
+            TensorIr::uninit(TensorId::new(id), shape.to_vec().into(), DType::F64)
+        };
+        let inputs: Vec<_> = (0..).zip(shapes).map(input).collect();
+        let emit = Emitter::new(inputs.len() as u64, Device::flex().settings());
+        Self { inputs, emit }
+    }
+
+    fn x(&self, i: usize) -> TensorIr {
+        self.inputs[i].clone()
+    }
+
+    fn matmul(&mut self, x: &TensorIr, y: &TensorIr) -> TensorIr {
+        let (x, y, id) = (x.clone(), y.clone(), self.emit.fresh_id());
+        let op = MatmulOpIr::create(x, y, || id);
+        self.emit.push(OperationIr::Float(DType::F64, Float::Matmul(op)))
+    }
+
+    fn swap(&mut self, x: &TensorIr, a: usize, b: usize) -> TensorIr {
+        let id = self.emit.fresh_id();
+        let op = SwapDimsOpIr::create(x.clone(), a, b, || id);
+        self.emit.push(OperationIr::BaseFloat(Base::SwapDims(op)))
+    }
+
+    fn reshape(&mut self, x: &TensorIr, shape: &[usize]) -> TensorIr {
+        self.emit.reshape(x, shape.to_vec().into())
+    }
+
+    fn ones(&mut self, shape: &[usize]) -> TensorIr {
+        self.emit.ones(shape.to_vec().into(), DType::F64)
+    }
+
+    fn zeros(&mut self, shape: &[usize]) -> TensorIr {
+        self.emit.zeros(shape.to_vec().into(), DType::F64)
+    }
+
+    fn graph(self, outputs: &[&TensorIr]) -> TensorGraph {
+        let outputs = outputs.iter().map(|&t| t.clone()).collect();
+        TensorGraph { inputs: self.inputs, ops: self.emit.ops, outputs }
+    }
+
+    /// The names of the operations that are left, after checking the law.
+    fn left(self, outputs: &[&TensorIr]) -> Vec<String> {
+        let graph = self.graph(outputs);
+        let short = simplify(graph.clone());
+        same_values(&graph, &short);
+        names(&short)
+    }
+}
+
+fn names(graph: &TensorGraph) -> Vec<String> {
+    graph.ops.iter().map(op_name).collect()
+}
+
+fn value(tensor: &TensorIr, phase: usize) -> DispatchTensor {
+    let n = tensor.shape.num_elements();
+    let wave = |i: usize| (0.7 * i as f64 + 1.3 * phase as f64).sin() + 0.2;
+    let data = TensorData::new((0..n).map(wave).collect::<Vec<_>>(), [n]);
+    let flat = Tensor::<1>::from_data(data, (&Device::flex(), DType::F64));
+    match tensor.shape[..] {
+        [a] => flat.reshape([a]).into_dispatch(),
+        [a, b] => flat.reshape([a, b]).into_dispatch(),
+        [a, b, c] => flat.reshape([a, b, c]).into_dispatch(),
+        [a, b, c, d] => flat.reshape([a, b, c, d]).into_dispatch(),
+        _ => panic!("rank of a test tensor"),
+    }
+}
+
+fn read(tensor: DispatchTensor) -> Vec<f64> {
+    use burn_backend::TensorMetadata;
+    let data = match tensor.shape().num_dims() {
+        1 => Tensor::<1>::from_dispatch(tensor).into_data(),
+        2 => Tensor::<2>::from_dispatch(tensor).into_data(),
+        3 => Tensor::<3>::from_dispatch(tensor).into_data(),
+        _ => Tensor::<4>::from_dispatch(tensor).into_data(),
+    };
+    data.iter::<f64>().collect()
+}
+
+fn run(graph: &TensorGraph) -> Vec<Vec<f64>> {
+    let inputs: Vec<_> = graph.inputs.iter().zip(0..).map(|(t, i)| value(t, i)).collect();
+    let outputs = Program::compile(graph.clone()).run(inputs, &Device::flex()).unwrap();
+    outputs.into_iter().map(read).collect()
+}
+
+fn same_values(a: &TensorGraph, b: &TensorGraph) {
+    assert_eq!(a.inputs, b.inputs);
+    let form = |g: &TensorGraph| -> Vec<_> {
+        g.outputs.iter().map(|t| (t.shape.clone(), t.dtype)).collect()
+    };
+    assert_eq!(form(a), form(b));
+    for (a, b) in run(a).into_iter().zip(run(b)) {
+        let scale = a.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+        for (a, b) in a.into_iter().zip(b) {
+            // ε = 2.2e-16 in sums of at most a hundred terms of the size of the largest value.
+            assert!((a - b).abs() <= 1e-13 * scale, "{a} is not {b}");
+        }
+    }
+}
+
+#[test]
+fn equal_operations_become_one() {
+    let mut g = Build::new(&[&[2, 3], &[2, 3]]);
+    let (x, y) = (g.x(0), g.x(1));
+    let (a, b) = (g.emit.mul(&x, &y), g.emit.mul(&y, &x));
+    let (c, d) = (g.emit.exp(&a), g.emit.exp(&b));
+    assert_eq!(g.left(&[&c, &d]), ["numeric.Mul", "float.Exp"]);
+
+    let mut g = Build::new(&[&[2, 3], &[2, 3]]);
+    let (x, y) = (g.x(0), g.x(1));
+    let (a, b) = (g.emit.sub(&x, &y), g.emit.sub(&y, &x));
+    let (c, d) = (g.emit.mul_scalar(&a, 2.0), g.emit.mul_scalar(&a, 3.0));
+    assert_eq!(g.left(&[&a, &b, &c, &d]).len(), 4);
+}
+
+#[test]
+fn random_draws_stay_apart() {
+    let mut g = Build::new(&[&[2]]);
+    let x = g.x(0);
+    let mut draw = || {
+        let (id, shape) = (g.emit.fresh_id(), x.shape.clone());
+        let distribution = burn::tensor::Distribution::Default;
+        let op = RandomOpIr { out: TensorIr::uninit(id, shape, DType::F64), distribution };
+        g.emit.push(OperationIr::Float(DType::F64, Float::Random(op)))
+    };
+    let (a, b) = (draw(), draw());
+    assert_eq!(simplify(g.graph(&[&a, &b])).ops.len(), 2);
+}
+
+#[test]
+fn chains_of_views_collapse() {
+    let mut g = Build::new(&[&[2, 3]]);
+    let x = g.x(0);
+    let a = g.reshape(&x, &[6]);
+    let a = g.reshape(&a, &[3, 2]);
+    let b = g.reshape(&a, &[2, 3]);
+    let c = g.swap(&b, 0, 1);
+    let c = g.swap(&c, 1, 0);
+    assert_eq!(g.left(&[&a, &b, &c]), ["base.Reshape"]);
+
+    let mut g = Build::new(&[&[2, 3, 4]]);
+    let x = g.x(0);
+    let a = g.swap(&x, 0, 1);
+    let b = g.swap(&a, 1, 2);
+    let c = g.reshape(&b, &[24]);
+    assert_eq!(g.left(&[&c]).len(), 3);
+}
+
+#[test]
+fn the_transpose_of_a_matrix_in_a_batch_is_that_of_the_matrix() {
+    let mut g = Build::new(&[&[2, 3], &[1, 2, 3]]);
+    let x = g.x(0);
+    let a = g.reshape(&x, &[1, 2, 3]);
+    let a = g.swap(&a, 1, 2);
+    let a = g.reshape(&a, &[3, 2]);
+    assert_eq!(g.left(&[&a]), ["base.SwapDims"]);
+
+    // Another shape of the matrix: the reshape moves elements.
+    let mut g = Build::new(&[&[2, 3]]);
+    let x = g.x(0);
+    let a = g.reshape(&x, &[1, 3, 2]);
+    let a = g.swap(&a, 1, 2);
+    assert_eq!(g.left(&[&a]), ["base.Reshape", "base.SwapDims"]);
+}
+
+#[test]
+fn ones_zeros_and_units_vanish() {
+    let mut g = Build::new(&[&[2, 3], &[2, 1]]);
+    let (x, column) = (g.x(0), g.x(1));
+    let (ones, zeros) = (g.ones(&[2, 3]), g.zeros(&[2, 3]));
+    let a = g.emit.mul(&x, &ones);
+    let a = g.emit.add(&zeros, &a);
+    let a = g.emit.mul_scalar(&a, 1.0);
+    let a = g.emit.add_scalar(&a, 0.0);
+    let b = g.emit.mul(&ones, &column);
+    let c = g.emit.sub(&zeros, &x);
+    let d = g.emit.neg(&c);
+    let e = g.emit.add(&column, &zeros);
+    assert_eq!(g.left(&[&a, &b, &c, &d, &e]), ["base.Expand", "numeric.Neg"]);
+}
+
+#[test]
+fn zero_times_x_stays() {
+    let mut g = Build::new(&[&[1]]);
+    let x = g.x(0);
+    let zeros = g.zeros(&[1]);
+    let (infinite, tenth) = (g.emit.div(&x, &zeros), g.emit.mul_scalar(&x, 0.0));
+    let nan = g.emit.mul(&zeros, &infinite);
+    let short = simplify(g.graph(&[&nan, &tenth]));
+    assert!(run(&short)[0][0].is_nan());
+    assert!(names(&short).iter().filter(|name| *name == "numeric.MulScalar").count() == 2);
+}
+
+#[test]
+fn a_constant_factor_is_a_scalar() {
+    let mut g = Build::new(&[&[2, 1], &[2, 3]]);
+    let (column, y) = (g.x(0), g.x(1));
+    let ones = g.ones(&[2, 3]);
+    let thirds = g.emit.mul_scalar(&ones, 1.0 / 3.0);
+    let mean = g.emit.mul(&thirds, &column);
+    // Read by an operation that broadcasts, the expansion is not needed.
+    let z = g.emit.mul(&mean, &y);
+    assert_eq!(g.left(&[&z]), ["numeric.MulScalar", "numeric.Mul"]);
+
+    // Two roundings: 0.1 · 0.7 is not folded.
+    let mut g = Build::new(&[&[2, 3]]);
+    let x = g.x(0);
+    let a = g.emit.mul_scalar(&x, 0.1);
+    let a = g.emit.mul_scalar(&a, 0.7);
+    assert_eq!(g.left(&[&a]).len(), 2);
+}
+
+#[test]
+fn a_row_of_a_broadcast_needs_its_expansion() {
+    // Nothing else has the full shape.
+    let mut g = Build::new(&[&[2, 1], &[1, 1]]);
+    let (x, y) = (g.x(0), g.x(1));
+    let x = g.emit.expand(&x, [2, 3].into());
+    let z = g.emit.mul(&x, &y);
+    assert_eq!(g.left(&[&z]).len(), 2);
+}
+
+#[test]
+fn signs_join_sums() {
+    let mut g = Build::new(&[&[2], &[2]]);
+    let (x, y) = (g.x(0), g.x(1));
+    let minus = g.emit.neg(&y);
+    let (a, b) = (g.emit.add(&x, &minus), g.emit.sub(&x, &minus));
+    assert_eq!(g.left(&[&a, &b]), ["numeric.Sub", "numeric.Add"]);
+}
+
+#[test]
+fn sums_over_one_element_vanish() {
+    let mut g = Build::new(&[&[1, 3]]);
+    let x = g.x(0);
+    let a = g.emit.sum_dim(&x, 0);
+    let b = g.emit.sum_dim(&x, 1);
+    let c = g.emit.sum(&b);
+    assert_eq!(g.left(&[&a, &c]), ["numeric.SumDim", "base.Reshape"]);
+}
+
+/// x `[4, 5, 3]` · W `[3, 2]`, its gradient for g `[4, 5, 2]` and that for x, as burn records them.
+fn dense_layer(n_reads: usize) -> (Build, Vec<TensorIr>) {
+    let mut g = Build::new(&[&[4, 5, 3], &[3, 2], &[4, 5, 2], &[3, 2]]);
+    let (x, w, delta) = (g.x(0), g.x(1), g.x(2));
+    let w = g.reshape(&w, &[1, 3, 2]);
+    let y = g.matmul(&x, &w);
+    let back = g.swap(&w, 1, 2);
+    let dx = g.matmul(&delta, &back);
+    let xt = g.swap(&x, 1, 2);
+    let dw = g.matmul(&xt, &delta);
+    let sum = g.emit.sum_dim(&dw, 0);
+    let sum = g.reshape(&sum, &[3, 2]);
+    let mut outputs = vec![y, dx, sum];
+    outputs.extend(vec![dw; n_reads - 1]);
+    (g, outputs)
+}
+
+/// Shapes of the matrix products of a graph.
+fn products(graph: &TensorGraph) -> Vec<Vec<usize>> {
+    let product = |op: &OperationIr| match op {
+        OperationIr::Float(_, Float::Matmul(d)) => Some(d.out.shape.to_vec()),
+        _ => None,
+    };
+    graph.ops.iter().filter_map(product).collect()
+}
+
+#[test]
+fn dense_layers_are_products_of_matrices() {
+    let (g, outputs) = dense_layer(1);
+    let graph = g.graph(&outputs.iter().collect::<Vec<_>>());
+    let short = simplify(graph.clone());
+    same_values(&graph, &short);
+    assert_eq!(products(&short), [vec![20, 2], vec![20, 3], vec![3, 2]]);
+    // Rows of x and δ, transposes of W and x, results in the shapes of y and the gradient for x.
+    assert_eq!(short.ops.len(), 9, "{:?}", names(&short));
+
+    let (g, outputs) = dense_layer(2);
+    let graph = g.graph(&outputs.iter().collect::<Vec<_>>());
+    let short = simplify(graph.clone());
+    same_values(&graph, &short);
+    assert_eq!(products(&short), [vec![20, 2], vec![20, 3], vec![4, 3, 2]]);
+}
+
+#[test]
+fn sums_of_batched_products_over_all_batches_only() {
+    let gradient = |axes: &[usize]| {
+        let mut g = Build::new(&[&[2, 3, 4, 5], &[2, 3, 4, 6], &[2, 3, 4, 5], &[2, 3, 4, 6]]);
+        let mut product = |x: usize, y: usize| {
+            let (x, y) = (g.x(x), g.x(y));
+            let xt = g.swap(&x, 3, 2);
+            g.matmul(&xt, &y)
+        };
+        let (a, b) = (product(0, 1), product(2, 3));
+        let sum = g.emit.add(&a, &b);
+        let id = g.emit.fresh_id();
+        let mut out = TensorIr::uninit(id, sum.shape.clone(), DType::F64);
+        axes.iter().for_each(|&axis| out.shape[axis] = 1);
+        let op = ReduceDimsOpIr { input: sum, out: out.clone(), axes: axes.to_vec() };
+        g.emit
+            .ops
+            .push(OperationIr::NumericFloat(DType::F64, burn_ir::NumericOperationIr::SumDims(op)));
+        let graph = g.graph(&[&out]);
+        let short = simplify(graph.clone());
+        same_values(&graph, &short);
+        products(&short)
+    };
+    assert_eq!(gradient(&[0, 1]), [vec![5, 6], vec![5, 6]]);
+    assert_eq!(gradient(&[1]), [vec![2, 3, 5, 6], vec![2, 3, 5, 6]]);
+    assert_eq!(gradient(&[0, 1, 2]), [vec![2, 3, 5, 6], vec![2, 3, 5, 6]]);
+}
+
+#[test]
+fn batches_of_matrices_stay() {
+    let mut g = Build::new(&[&[2, 3, 4], &[2, 4, 5], &[1, 3, 4]]);
+    let (x, y, one) = (g.x(0), g.x(1), g.x(2));
+    let (a, b) = (g.matmul(&x, &y), g.matmul(&one, &y));
+    assert_eq!(g.left(&[&a, &b]).len(), 2);
+}
+
+/// Aᵀ B + Cᵀ D, as in a weight's tangent, with `rows` rows each.
+fn two_products(rows: usize, transposed: bool) -> (TensorGraph, TensorGraph) {
+    let (m, n) = (32, 40);
+    let left: &[usize] = if transposed { &[rows, m] } else { &[m, rows] };
+    let mut g = Build::new(&[left, &[rows, n], left, &[rows, n]]);
+    let (mut a, b, mut c, d) = (g.x(0), g.x(1), g.x(2), g.x(3));
+    if transposed {
+        (a, c) = (g.swap(&a, 0, 1), g.swap(&c, 0, 1));
+    }
+    let (x, y) = (g.matmul(&a, &b), g.matmul(&c, &d));
+    let sum = g.emit.add(&x, &y);
+    let graph = g.graph(&[&sum]);
+    let fused = fuse_products(graph.clone());
+    same_values(&graph, &fused);
+    (graph, fused)
+}
+
+#[test]
+fn thin_products_are_added_inside_one_product() {
+    let (_, fused) = two_products(2, true);
+    assert_eq!(names(&fused), ["base.Cat", "base.SwapDims", "base.Cat", "float.Matmul"]);
+    let (_, fused) = two_products(2, false);
+    assert_eq!(names(&fused), ["base.Cat", "base.Cat", "float.Matmul"]);
+    // 6 rows for 32 × 40: the concatenations would move more than they save.
+    let (graph, fused) = two_products(3, true);
+    assert_eq!(names(&graph), names(&fused));
+    // `simplify` leaves the structure to those who read it.
+    let (graph, _) = two_products(2, true);
+    assert_eq!(names(&simplify(graph.clone())), names(&graph));
+}
