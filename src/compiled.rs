@@ -8,6 +8,7 @@
 
 use std::any::TypeId;
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::mem::Discriminant;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,7 @@ use burn::tensor::{DeviceSettings, Tensor, TensorData};
 use burn_dispatch::{Dispatch, DispatchTensor};
 
 use crate::batch::{self, Batch};
+use crate::batching::batch;
 use crate::capture::{LossGraph, Source};
 use crate::error::{Error, Result};
 use crate::ir::TensorGraph;
@@ -65,6 +67,10 @@ pub struct CompiledHessian {
     pub(crate) gradients: Vec<Option<usize>>,
     pub(crate) uses_tangent: Vec<bool>,
     pub(crate) has_product: Vec<bool>,
+    tangent_graph: TensorGraph,
+    settings: DeviceSettings,
+    /// Tangent parts of blocks of vectors, by their number.
+    blocks: Mutex<HashMap<usize, Arc<Program>>>,
 }
 
 impl LinearizedGraph {
@@ -73,6 +79,9 @@ impl LinearizedGraph {
         CompiledHessian {
             primal: Program::compile(self.primal.clone()),
             tangent: Program::compile(fuse_products(self.tangent.clone())),
+            tangent_graph: self.tangent.clone(),
+            settings: self.settings,
+            blocks: Mutex::default(),
             sources: self.sources.clone(),
             gradients: self.gradients.clone(),
             uses_tangent: self.uses_tangent.clone(),
@@ -82,6 +91,21 @@ impl LinearizedGraph {
 }
 
 impl CompiledHessian {
+    /// The tangent part of `k` vectors at once, compiled at the first call: residuals are shared, and
+    /// tangents and products have a leading axis of length k.
+    pub(crate) fn block(&self, k: usize) -> Arc<Program> {
+        let n_tangents = self.uses_tangent.iter().filter(|used| **used).count();
+        let n_residuals = self.tangent_graph.inputs.len() - n_tangents;
+        let per_vector: Vec<bool> =
+            (0..self.tangent_graph.inputs.len()).map(|i| i >= n_residuals).collect();
+        let compile = || {
+            let batched = batch(&self.tangent_graph, &per_vector, k, self.settings);
+            Arc::new(Program::compile(batched.graph))
+        };
+        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        blocks.entry(k).or_insert_with(compile).clone()
+    }
+
     /// Number of operations of the primal and of the tangent part.
     pub fn n_ops(&self) -> (usize, usize) {
         (self.primal.n_ops(), self.tangent.n_ops())

@@ -138,6 +138,15 @@ impl CompiledLanes {
         self.graph.parts.iter().all(|part| part.role == Role::Dense)
     }
 
+    /// Memory that one lane takes at most: its primal pass, and vectors of a solver with a basis of
+    /// sixteen.
+    pub fn bytes_per_lane(&self) -> usize {
+        let width: usize = self.graph.parts.iter().map(|part| part.shape.iter().product::<usize>()).sum();
+        let number = self.graph.primal.outputs[0].dtype.size();
+        let copies = if self.is_dense() { 1 } else { 2 };
+        self.programs(1).primal.peak_bytes() + (16 * copies + 6) * width * number
+    }
+
     /// The programs of `k` lanes, compiled at the first call.
     pub fn programs(&self, k: usize) -> Arc<LanePrograms> {
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);

@@ -130,9 +130,21 @@ pub struct LinearizedGraph {
     pub(crate) uses_tangent: Vec<bool>,
     /// Which parameters have a tangent output.
     pub(crate) has_product: Vec<bool>,
+    pub(crate) settings: DeviceSettings,
 }
 
 impl JvpGraph {
+    /// The same graph by fewer operations, primal and tangent ones together.
+    pub(crate) fn simplified(&self) -> Self {
+        let graph = simplify(self.graph.clone());
+        let n_outputs = 1 + self.gradients.iter().flatten().count();
+        let mut products = graph.outputs[n_outputs..].iter().cloned();
+        let present = self.tangent_outputs.iter();
+        let tangent_outputs =
+            present.map(|t| t.as_ref().and_then(|_| products.next())).collect();
+        Self { graph, tangent_outputs, ..self.clone() }
+    }
+
     /// Splits what depends on the tangents from what does not, after simplifying both together.
     pub fn linearize(&self) -> LinearizedGraph {
         let graph = simplify(self.graph.clone());
@@ -167,6 +179,7 @@ impl JvpGraph {
             n_residuals: residuals.len(),
             uses_tangent: self.uses_tangent(),
             has_product: self.has_product(),
+            settings: self.settings,
         }
     }
 }

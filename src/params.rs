@@ -179,6 +179,41 @@ impl ParamSpace {
         self.join(entries.map(|(entry, part)| part.unwrap_or_else(|| zeros(entry))).collect())
     }
 
+    /// Joins one tensor `[k, ..shape]` per parameter to a block; an absent one is zero.
+    pub(crate) fn join_block(
+        self: &Arc<Self>,
+        parts: impl Iterator<Item = Option<DispatchTensor>>,
+        k: usize,
+    ) -> ParamBlock {
+        let columns = |(entry, part): (&ParamEntry, Option<DispatchTensor>)| match part {
+            Some(part) => Dispatch::float_reshape(part, Shape::from([k, entry.len()])),
+            None => Dispatch::float_zeros(
+                Shape::from([k, entry.len()]),
+                self.device.as_dispatch(),
+                self.dtype.into(),
+            ),
+        };
+        let parts: Vec<_> = self.entries.iter().zip(parts).map(columns).collect();
+        let data = match <[DispatchTensor; 1]>::try_from(parts) {
+            Ok([only]) => only,
+            Err(parts) => Dispatch::float_cat(parts, 1),
+        };
+        ParamBlock::from_rows(self, Tensor::from_dispatch(data))
+    }
+
+    /// One tensor `[k, ..shape]` per parameter of a block of k vectors.
+    pub(crate) fn split_block(&self, block: &ParamBlock) -> Vec<DispatchTensor> {
+        let (k, rows) = (block.len(), block.data.clone().into_dispatch());
+        let part = |entry: &ParamEntry| {
+            let columns = Slice::from(entry.offset..entry.offset + entry.len());
+            let part = Dispatch::float_slice(rows.clone(), &[Slice::from(0..k), columns]);
+            let shape: Vec<usize> =
+                std::iter::once(k).chain(entry.shape.iter().copied()).collect();
+            Dispatch::float_reshape(part, Shape::from(shape))
+        };
+        self.entries.iter().map(part).collect()
+    }
+
     /// One view per parameter, each of the parameter's shape.
     pub(crate) fn split(&self, vector: &ParamVector) -> Vec<DispatchTensor> {
         let flat = vector.data.clone().into_dispatch();

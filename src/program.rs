@@ -62,6 +62,26 @@ impl Program {
         &self.inputs
     }
 
+    /// The most memory that the results of a run take at one moment. A view counts as a copy.
+    pub fn peak_bytes(&self) -> usize {
+        let bytes = |t: &TensorIr| t.shape.num_elements() * t.dtype.size();
+        let mut sizes = vec![0; self.n_slots];
+        let (mut now, mut peak) = (0, 0);
+        for Step { op, free } in &self.ops {
+            for output in op.outputs() {
+                sizes[output.id.value() as usize] = bytes(output);
+                now += bytes(output);
+            }
+            peak = now.max(peak);
+            let moved = op.inputs().filter(|t| t.status == TensorStatus::ReadWrite);
+            let moved = moved.map(|t| t.id.value() as usize);
+            for slot in free.iter().copied().chain(moved) {
+                now -= std::mem::take(&mut sizes[slot]);
+            }
+        }
+        peak
+    }
+
     /// Number of operations.
     pub fn n_ops(&self) -> usize {
         self.ops.len()

@@ -35,6 +35,7 @@ use crate::capture::Source;
 use crate::ir::emitter::Emitter;
 use crate::ir::{TensorGraph, rewrite_tensors};
 use crate::linearize::JvpGraph;
+use crate::simplify::simplify;
 use matching::{RowWeight, Search};
 
 /// What a part of a vector is.
@@ -114,21 +115,22 @@ impl JvpGraph {
     /// Splits the product as [`linearize`](Self::linearize) does, on vectors in the row space of the
     /// mini-batch for every weight where that holds and, unless `everywhere`, where it pays.
     pub(crate) fn row_space(&self, everywhere: bool) -> RowSpaceGraph {
-        let mut emit = Emitter::new(self.graph.next_id(), self.settings);
-        let search = Search::new(self);
+        let graph = self.simplified();
+        let mut emit = Emitter::new(graph.graph.next_id(), graph.settings);
+        let search = Search::new(&graph);
         let mut weight = |param: usize| {
             let weight = search.find(param, &mut emit)?;
             (everywhere || cost::pays(&weight)).then_some(weight)
         };
-        let weights: Vec<Option<RowWeight>> = (0..self.gradients.len()).map(&mut weight).collect();
+        let weights: Vec<Option<RowWeight>> = (0..graph.gradients.len()).map(&mut weight).collect();
         let mut builder = Builder::new(emit);
         for (param, weight) in weights.iter().enumerate() {
             match weight {
                 Some(weight) => builder.row_weight(param, weight),
-                None => builder.dense(self, param),
+                None => builder.dense(&graph, param),
             }
         }
-        builder.finish(self)
+        builder.finish(&graph)
     }
 }
 
@@ -227,14 +229,34 @@ impl Builder {
         }
     }
 
-    /// Splits everything into the primal part and the stages.
+    /// Splits everything into the primal part and the stages, after simplifying all of it together.
     fn finish(mut self, graph: &JvpGraph) -> RowSpaceGraph {
-        let ops = self.renamed_ops(graph);
-        let ends = [&self.tangent, &self.metric, &self.image, &self.expansion];
-        let free = ends.iter().flat_map(|e| &e.inputs).map(|(_, t)| t.id);
-        let mut unknown: HashSet<TensorId> = free.collect();
+        let n_primal_inputs = graph.sources.len();
+        let mut inputs = graph.graph.inputs[..n_primal_inputs].to_vec();
+        let mut unknown = HashSet::new();
+        for (_, input) in self.ends().iter().flat_map(|ends| &ends.inputs) {
+            unknown.insert(input.id);
+            inputs.push(input.clone());
+        }
+        let known = self.known.iter().flat_map(|(gradient, scale)| [gradient, scale]);
+        let mut outputs = vec![graph.graph.outputs[0].clone()];
+        outputs.extend(known.flatten().cloned());
+        outputs.extend(self.ends().iter().flat_map(|e| e.outputs.iter().map(|(_, t)| t.clone())));
+        let ops = self.renamed_ops(graph, &mut outputs);
+        let joint = simplify(TensorGraph { inputs, ops, outputs });
+
+        let mut outputs = joint.outputs.into_iter();
+        let mut next = || outputs.next().expect("as many outputs as before");
+        let mut kept = Kept { outputs: vec![next()] };
+        for (part, (gradient, scale)) in self.parts.iter_mut().zip(&self.known) {
+            part.gradient = gradient.as_ref().map(|_| kept.position(&next()));
+            part.scale = scale.as_ref().map(|_| kept.position(&next()));
+        }
+        for ends in [&mut self.tangent, &mut self.metric, &mut self.image, &mut self.expansion] {
+            ends.outputs.iter_mut().for_each(|(_, tensor)| *tensor = next());
+        }
         let (mut primal_ops, mut stage_ops) = (Vec::new(), Vec::new());
-        for op in ops {
+        for op in joint.ops {
             if op.inputs().any(|t| unknown.contains(&t.id)) {
                 unknown.extend(op.outputs().map(|t| t.id));
                 stage_ops.push(op);
@@ -242,14 +264,9 @@ impl Builder {
                 primal_ops.push(op);
             }
         }
-        let mut kept = Kept { outputs: vec![graph.graph.outputs[0].clone()] };
         let [tangent, metric, image, expansion] =
-            ends.map(|ends| kept.stage(&stage_ops, &unknown, ends));
-        for (part, (gradient, scale)) in self.parts.iter_mut().zip(&self.known) {
-            part.gradient = gradient.as_ref().map(|t| kept.position(t));
-            part.scale = scale.as_ref().map(|t| kept.position(t));
-        }
-        let inputs = graph.graph.inputs[..graph.sources.len()].to_vec();
+            self.ends().map(|ends| kept.stage(&stage_ops, &unknown, ends));
+        let inputs = joint.inputs[..n_primal_inputs].to_vec();
         let primal = TensorGraph { inputs, ops: primal_ops, outputs: kept.outputs };
         RowSpaceGraph {
             primal: primal.without_dead_code(),
@@ -262,32 +279,24 @@ impl Builder {
         }
     }
 
-    /// The operations of `graph` with the products of row weights replaced by their images, then
-    /// the emitted ones.
-    fn renamed_ops(&mut self, graph: &JvpGraph) -> Vec<OperationIr> {
-        let emitted = std::mem::take(&mut self.emit.ops);
-        // What matching and images emit on known tensors or inputs comes before its readers, but the
-        // tensors that it reads come from the graph: both in order of dependence.
-        let renamed = &self.renamed;
-        let original = graph.graph.ops.iter().filter(|op| {
-            op.outputs().all(|t| !renamed.contains_key(&t.id))
-        });
+    fn ends(&self) -> [&Ends; 4] {
+        [&self.tangent, &self.metric, &self.image, &self.expansion]
+    }
+
+    /// The operations of `graph` with the products of row weights replaced by their images, and the
+    /// emitted ones. `outputs` are renamed alike.
+    fn renamed_ops(&mut self, graph: &JvpGraph, outputs: &mut [TensorIr]) -> Vec<OperationIr> {
+        let (emitted, renamed) = (std::mem::take(&mut self.emit.ops), &self.renamed);
+        let is_replaced = |op: &OperationIr| op.outputs().any(|t| renamed.contains_key(&t.id));
+        let original = graph.graph.ops.iter().filter(|op| !is_replaced(op));
         let mut ops: Vec<OperationIr> = original.cloned().chain(emitted).collect();
-        for op in &mut ops {
-            rewrite_tensors(op, |_, tensor| {
-                if let Some(image) = renamed.get(&tensor.id) {
-                    *tensor = image.clone();
-                }
-            });
-        }
         let rename = |tensor: &mut TensorIr| {
             if let Some(image) = renamed.get(&tensor.id) {
                 *tensor = image.clone();
             }
         };
-        for ends in [&mut self.tangent, &mut self.metric, &mut self.image, &mut self.expansion] {
-            ends.outputs.iter_mut().for_each(|(_, tensor)| rename(tensor));
-        }
+        ops.iter_mut().for_each(|op| rewrite_tensors(op, |_, tensor| rename(tensor)));
+        outputs.iter_mut().for_each(rename);
         in_order(ops)
     }
 }

@@ -12,12 +12,13 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::Estimate;
-use super::monte_carlo::{MonteCarlo, Sample};
+use super::monte_carlo::{Group, MonteCarlo, Sample};
 use super::sampling::{Draws, Sampling};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::mode::Mode;
-use crate::operator::HessianOperator;
+use crate::operator::{HessianLanes, LaneVectors, Lanes, row_dots};
+use crate::params::{finite, read};
 
 /// Settings of [`BatchSharpness`].
 #[derive(Config, Debug)]
@@ -39,6 +40,10 @@ pub struct BatchSharpnessConfig {
     /// Whether each measurement draws anew.
     #[config(default = "Draws::Fresh")]
     pub draws: Draws,
+    /// Memory for the mini-batches that are worked on side by side, in MiB: as many as fit, at least
+    /// one. Results do not depend on it beyond rounding.
+    #[config(default = 512)]
+    pub memory_mib: usize,
     /// Seed of batches.
     #[config(default = 0)]
     pub seed: u64,
@@ -63,6 +68,7 @@ impl BatchSharpnessConfig {
             draws: self.draws,
             seed: self.seed,
             mode: self.mode,
+            memory_mib: self.memory_mib,
         }
     }
 }
@@ -109,10 +115,10 @@ impl<F> BatchSharpness<F> {
     {
         let began = Instant::now();
         let mut n_zero_gradients = 0;
-        let ratio = |hessian: &HessianOperator| {
-            let ratio = hessian.directional_sharpness()?;
-            n_zero_gradients += usize::from(ratio.is_none());
-            Ok(ratio)
+        let ratio = |group: &Group<'_, B>| {
+            let ratios = directional_sharpness(group.lanes)?;
+            n_zero_gradients += ratios.iter().filter(|ratio| ratio.is_none()).count();
+            Ok(ratios)
         };
         let monte_carlo = self.config.monte_carlo();
         let sample = monte_carlo.sample(model, data, &self.loss, self.n_measured, ratio)?;
@@ -121,4 +127,18 @@ impl<F> BatchSharpness<F> {
         let (n_hvps, elapsed) = (values.len(), began.elapsed());
         Ok(BatchSharpnessMeasurement { estimate, values, n_zero_gradients, n_hvps, draw, elapsed })
     }
+}
+
+/// gᵀHg/‖g‖² of each lane; `None` where the gradient is zero. One product in each lane.
+fn directional_sharpness(lanes: &HessianLanes) -> Result<Vec<Option<f64>>> {
+    let gradient = LaneVectors::new(lanes, lanes.gradients())?;
+    let unit = gradient.normalized();
+    let product = lanes.apply(&unit.images)?;
+    let ratios = row_dots(&product, &unit.images);
+    let columns = Tensor::cat(vec![gradient.squared_norms(), ratios], 1);
+    let ratio = |pair: &[f64]| {
+        let squared_norm = finite("the norm of a gradient", pair[0])?;
+        if squared_norm > 0.0 { finite("gᵀHg/‖g‖²", pair[1]).map(Some) } else { Ok(None) }
+    };
+    read(columns.flatten(0, 1))?.chunks_exact(2).map(ratio).collect()
 }

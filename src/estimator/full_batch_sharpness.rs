@@ -5,14 +5,17 @@ use std::time::Instant;
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::Tensor;
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
 
-use super::{TopEigenvalue, WarmStart, top_eigenvalue};
+use super::TopEigenvalue;
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::mode::Mode;
 use crate::model_state::ModelState;
-use crate::operator::{ChunkMemory, FullBatchHessian};
-use crate::solver::LanczosConfig;
+use crate::operator::{ChunkMemory, FullBatchHessian, LinearOperator};
+use crate::params::{ParamBlock, ParamVector};
+use crate::solver::{EigenSolver, LanczosConfig};
 
 /// Settings of [`FullBatchSharpness`].
 #[derive(Config, Debug)]
@@ -42,7 +45,7 @@ pub struct FullBatchSharpnessConfig {
 impl FullBatchSharpnessConfig {
     /// The estimator for `loss`, which must be a mean over samples.
     pub fn init<F>(&self, loss: F) -> FullBatchSharpness<F> {
-        FullBatchSharpness { config: self.clone(), loss, warm: WarmStart::default(), n_measured: 0 }
+        FullBatchSharpness { config: self.clone(), loss, earlier: None, n_measured: 0 }
     }
 }
 
@@ -51,7 +54,7 @@ impl FullBatchSharpnessConfig {
 pub struct FullBatchSharpness<F> {
     config: FullBatchSharpnessConfig,
     loss: F,
-    warm: WarmStart,
+    earlier: Option<ParamVector>,
     n_measured: u64,
 }
 
@@ -80,7 +83,33 @@ impl<F> FullBatchSharpness<F> {
             .with_rel_tol(rel_tol)
             .with_max_applies(max_applies)
             .with_seed(seed);
-        let found = top_eigenvalue(&hessian, hessian.gradient(), &solver, &mut self.warm)?;
-        Ok(TopEigenvalue::from_result(&found, hessian.loss(), began))
+        let start = self.start(&hessian, seed)?;
+        let found = solver.init().solve(&hessian, Some(&start))?;
+        let pair = found.first();
+        self.earlier = Some(pair.vector.clone());
+        Ok(TopEigenvalue {
+            value: pair.value,
+            residual_norm: pair.residual_norm,
+            converged: pair.converged,
+            n_hvps: found.n_applies,
+            vector: pair.vector.clone(),
+            loss: hessian.loss(),
+            elapsed: began.elapsed(),
+        })
+    }
+
+    /// The sum of the gradient, a random vector and the last eigenvector, each of norm 1: see
+    /// [`start`](super::lane_solve::start).
+    fn start<B: Batch>(&self, hessian: &FullBatchHessian<B>, seed: u64) -> Result<ParamBlock> {
+        let space = hessian.space();
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(self.n_measured));
+        let (random, _) = space.random(&mut rng).normalized()?;
+        let (gradient, _) = hessian.gradient().normalized()?;
+        let mut start = random.axpy(1.0, &gradient)?;
+        // One of another model is no start.
+        if let Some(earlier) = self.earlier.as_ref().filter(|v| space.check(v.space()).is_ok()) {
+            start = start.axpy(1.0, earlier)?;
+        }
+        ParamBlock::from_vectors(&[start])
     }
 }

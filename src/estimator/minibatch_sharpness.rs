@@ -11,14 +11,15 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::monte_carlo::{MonteCarlo, Sample};
+use super::lane_solve::{top_of_batch, top_of_lanes};
+use super::monte_carlo::{Group, MonteCarlo, Sample, lane_seed};
 use super::sampling::{Draws, Sampling};
-use super::{Estimate, TopEigenvalue, WarmStart, top_eigenvalue};
+use super::{Estimate, TopEigenvalue};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::mode::Mode;
 use crate::model_state::ModelState;
-use crate::operator::HessianOperator;
+use crate::params::ParamVector;
 use crate::solver::LanczosConfig;
 
 /// Settings of [`MiniBatchSharpness`].
@@ -47,6 +48,10 @@ pub struct MiniBatchSharpnessConfig {
     /// The most products per batch.
     #[config(default = 100)]
     pub max_applies: usize,
+    /// Memory for the mini-batches that are worked on side by side, in MiB: as many as fit, at least
+    /// one. Results do not depend on it beyond rounding.
+    #[config(default = 512)]
+    pub memory_mib: usize,
     /// Seed of batches and start vectors.
     #[config(default = 0)]
     pub seed: u64,
@@ -61,8 +66,8 @@ pub struct MiniBatchSharpnessConfig {
 impl MiniBatchSharpnessConfig {
     /// The estimator for `loss`, a closure from model and batch to one number.
     pub fn init<F>(&self, loss: F) -> MiniBatchSharpness<F> {
-        let (warm, live) = (WarmStart::default(), WarmStart::default());
-        MiniBatchSharpness { config: self.clone(), loss, warm, live, n_measured: 0, n_live: 0 }
+        let (config, earlier, live) = (self.clone(), None, None);
+        MiniBatchSharpness { config, loss, earlier, live, n_measured: 0, n_live: 0 }
     }
 
     fn solver(&self) -> LanczosConfig {
@@ -82,6 +87,7 @@ impl MiniBatchSharpnessConfig {
             draws: self.draws,
             seed: self.seed,
             mode: self.mode,
+            memory_mib: self.memory_mib,
         }
     }
 }
@@ -95,8 +101,10 @@ impl MiniBatchSharpnessConfig {
 pub struct MiniBatchSharpness<F> {
     config: MiniBatchSharpnessConfig,
     loss: F,
-    warm: WarmStart,
-    live: WarmStart,
+    /// An eigenvector of the last measurement.
+    earlier: Option<ParamVector>,
+    /// That of the last live batch.
+    live: Option<ParamVector>,
     n_measured: u64,
     n_live: u64,
 }
@@ -146,18 +154,28 @@ impl<F> MiniBatchSharpness<F> {
         F: Fn(&M, B) -> Tensor<1>,
     {
         let began = Instant::now();
-        let Self { config, loss, warm, n_measured, .. } = self;
-        let (mut residual_norms, mut n_hvps, mut n_unconverged) = (Vec::new(), 0, 0);
-        let top = |hessian: &HessianOperator| {
-            let found = top_eigenvalue(hessian, hessian.gradient(), &config.solver(), warm)?;
-            residual_norms.push(found.first().residual_norm);
-            n_unconverged += usize::from(!found.converged());
-            n_hvps += found.n_applies;
-            Ok(Some(found.first().value))
+        let Self { config, loss, earlier, n_measured, .. } = self;
+        let (mut tops, mut last) = (Vec::new(), None);
+        let top = |group: &Group<'_, B>| {
+            let seeds: Vec<u64> = group.numbers().map(|i| lane_seed(config.seed, i)).collect();
+            let solver = config.solver();
+            let whole = |lane| group.whole(lane);
+            let found = top_of_lanes(group.lanes, earlier.as_ref(), &solver, &seeds, whole)?;
+            let lane = found.len() - 1;
+            last = Some(found[lane].vector(group.lanes, lane)?);
+            let values = found.iter().map(|top| Some(top.value)).collect();
+            tops.extend(found);
+            Ok(values)
         };
         let sample = config.monte_carlo().sample(model, data, loss, *n_measured, top)?;
         *n_measured += 1;
+        *earlier = last;
         let Sample { estimate, values, draw } = sample;
+        // Products of batches after the one at which the target was reached were computed too.
+        let n_hvps = tops.iter().map(|top| top.n_hvps).sum();
+        tops.truncate(values.len());
+        let residual_norms = tops.iter().map(|top| top.residual_norm).collect();
+        let n_unconverged = tops.iter().filter(|top| !top.converged).count();
         let elapsed = began.elapsed();
         Ok(MiniBatchSharpnessMeasurement {
             estimate,
@@ -181,12 +199,17 @@ impl<F> MiniBatchSharpness<F> {
         B: Batch,
         F: Fn(&M, B) -> Tensor<1>,
     {
-        let began = Instant::now();
         let state = ModelState::in_mode(model, self.config.mode)?.with_measurement(self.n_live);
         self.n_live += 1;
-        let hessian = HessianOperator::of(&state, model, batch, &self.loss)?;
-        let found =
-            top_eigenvalue(&hessian, hessian.gradient(), &self.config.solver(), &mut self.live)?;
-        Ok(TopEigenvalue::from_result(&found, hessian.loss(), began))
+        let (earlier, solver) = (self.live.as_ref(), self.config.solver());
+        let top = top_of_batch(&state, model, batch, &self.loss, earlier, &solver)?;
+        self.live = Some(top.vector.clone());
+        Ok(top)
+    }
+
+    /// Starts the next measurement from `vector`, for example the eigenvector of full-batch sharpness,
+    /// instead of the last eigenvector of this estimator. One of another model is ignored.
+    pub fn start_from(&mut self, vector: &ParamVector) {
+        self.earlier = Some(vector.clone());
     }
 }

@@ -2,22 +2,16 @@
 
 mod batch_sharpness;
 mod full_batch_sharpness;
+mod lane_solve;
 mod minibatch_sharpness;
 mod monte_carlo;
 mod sampling;
 mod sharpness;
 mod statistics;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use rand::SeedableRng;
-use rand::rngs::Xoshiro256PlusPlus;
-
-use crate::error::Result;
-use crate::operator::LinearOperator;
-use crate::params::{ParamBlock, ParamSpace, ParamVector};
-use crate::solver::{EigenSolver, LanczosConfig};
+use crate::params::ParamVector;
 
 pub use batch_sharpness::{BatchSharpness, BatchSharpnessConfig, BatchSharpnessMeasurement};
 pub use full_batch_sharpness::{FullBatchSharpness, FullBatchSharpnessConfig};
@@ -46,47 +40,4 @@ pub struct TopEigenvalue {
     pub loss: f64,
     /// Wall time of the whole measurement.
     pub elapsed: Duration,
-}
-
-/// The last eigenvector, from which the next solve starts.
-#[derive(Clone, Debug, Default)]
-struct WarmStart {
-    vector: Option<ParamVector>,
-    n_starts: u64,
-}
-
-impl WarmStart {
-    /// The sum of the last eigenvector, the gradient and a random vector, each of norm 1: an old
-    /// eigenvector alone may still be one, but no longer the top one, and no method leaves an exact
-    /// eigenvector by itself. The gradient lies mostly in the span of the top ones.
-    fn start(
-        &mut self,
-        space: &Arc<ParamSpace>,
-        gradient: &ParamVector,
-        seed: u64,
-    ) -> Result<Option<ParamBlock>> {
-        let Some(vector) = &self.vector else { return Ok(None) };
-        if space.check(vector.space()).is_err() {
-            return Ok(None); // of another model
-        }
-        self.n_starts += 1;
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(self.n_starts));
-        let (random, _) = space.random(&mut rng).normalized()?;
-        let (gradient, _) = gradient.normalized()?;
-        let start = vector.axpy(1.0, &random)?.axpy(1.0, &gradient)?;
-        Ok(Some(ParamBlock::from_vectors(&[start])?))
-    }
-}
-
-/// λ_max of `operator` by Lanczos, from the warm start, which is renewed.
-fn top_eigenvalue(
-    operator: &dyn LinearOperator,
-    gradient: &ParamVector,
-    solver: &LanczosConfig,
-    warm: &mut WarmStart,
-) -> Result<crate::solver::EigenResult> {
-    let start = warm.start(operator.space(), gradient, solver.seed)?;
-    let result = solver.init().solve(operator, start.as_ref())?;
-    warm.vector = Some(result.first().vector.clone());
-    Ok(result)
 }

@@ -10,7 +10,7 @@ use crate::compiled::PreparedLoss;
 use crate::error::{Error, Result};
 use crate::mode::Mode;
 use crate::model_state::ModelState;
-use crate::operator::HessianOperator;
+use crate::operator::{HessianLanes, HessianOperator};
 
 /// Which batches are drawn, and when there are enough.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,7 @@ pub(super) struct MonteCarlo {
     pub draws: Draws,
     pub seed: u64,
     pub mode: Mode,
+    pub memory_mib: usize,
 }
 
 /// The values of the batches that have one.
@@ -31,6 +32,36 @@ pub(super) struct Sample {
     pub values: Vec<f64>,
     /// Number of the draw, which gives the batches again.
     pub draw: u64,
+}
+
+/// Mini-batches that are worked on side by side.
+pub(super) struct Group<'a, B> {
+    pub lanes: &'a HessianLanes,
+    /// Number of the first batch in the measurement.
+    first: usize,
+    state: &'a ModelState,
+    prepared: &'a PreparedLoss,
+    data: &'a B,
+    batches: &'a [Vec<usize>],
+}
+
+impl<B: Batch> Group<'_, B> {
+    /// Numbers of the batches in the measurement.
+    pub fn numbers(&self) -> std::ops::Range<usize> {
+        self.first..self.first + self.batches.len()
+    }
+
+    /// The Hessian of a lane on all of parameter space.
+    pub fn whole(&self, lane: usize) -> Result<HessianOperator> {
+        let state = self.state.with_operator(self.first + lane);
+        let batch = batch::select(self.data, &self.batches[lane]);
+        HessianOperator::at(&state, batch, self.prepared)
+    }
+}
+
+/// The seed of the start vector of batch number `batch`: a stream for each, whatever is side by side.
+pub(super) fn lane_seed(seed: u64, batch: usize) -> u64 {
+    seed ^ (batch as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 impl MonteCarlo {
@@ -48,16 +79,16 @@ impl MonteCarlo {
         }
     }
 
-    /// The mean of `value` over mini-batch Hessians; a batch for which it is `None` is left out. The
-    /// loss is recorded once, the model's tensors are read once. `n_measured` counts the
-    /// measurements before this one.
+    /// The mean over mini-batch Hessians of what `of_group` gives for each lane of a group; a batch for
+    /// which it is `None` is left out. The loss is recorded once, the model's tensors are read once.
+    /// `n_measured` counts the measurements before this one.
     pub fn sample<M, B, F>(
         &self,
         model: &M,
         data: &B,
         loss: &F,
         n_measured: u64,
-        mut value: impl FnMut(&HessianOperator) -> Result<Option<f64>>,
+        mut of_group: impl FnMut(&Group<'_, B>) -> Result<Vec<Option<f64>>>,
     ) -> Result<Sample>
     where
         M: Module,
@@ -75,26 +106,40 @@ impl MonteCarlo {
         let state = state.with_measurement(draw);
         let Self { batch_size, num_batches, sampling, seed, .. } = *self;
         let batches = draw_batches(sampling, n_samples, batch_size, num_batches, seed, draw)?;
-        let mut prepared: Option<PreparedLoss> = None;
-        let mut values = Vec::new();
-        for (done, indices) in batches.iter().enumerate() {
-            let batch = batch::select(data, indices);
+        let (mut prepared, mut values, mut done) = (None, Vec::new(), 0);
+        'groups: while done < batches.len() {
+            // A batch with more than tensors may be another loss: recorded again, and by itself.
             let ready = match prepared.take().filter(|_| B::TENSORS_ONLY) {
                 Some(ready) => ready,
-                None => PreparedLoss::of(model, &state, &batch, loss)?,
+                None => PreparedLoss::of(model, &state, &batch::select(data, &batches[done]), loss)?,
             };
-            let hessian = HessianOperator::at(&state.with_operator(done), batch, &ready)?;
-            values.extend(value(&hessian)?);
-            prepared = Some(ready);
-            if self.is_enough(done + 1, &values) {
-                break;
+            let side_by_side = if B::TENSORS_ONLY { self.n_lanes(&ready) } else { 1 };
+            let batches = &batches[done..batches.len().min(done + side_by_side)];
+            let state = state.with_operator(done);
+            let tensors = batch::tensors(batch::select(data, &batches.concat()));
+            let lanes = &HessianLanes::at(&state, batches.len(), &tensors, &ready)?;
+            let group =
+                Group { lanes, first: done, state: &state, prepared: &ready, data, batches };
+            for value in of_group(&group)? {
+                done += 1;
+                values.extend(value);
+                if self.is_enough(done, &values) {
+                    break 'groups;
+                }
             }
+            prepared = Some(ready);
         }
         let estimate = Estimate::of(&values).ok_or(Error::NonFinite {
             quantity: "gᵀHg/‖g‖² of batches that all have a zero gradient",
             value: f64::NAN,
         })?;
         Ok(Sample { estimate, values, draw })
+    }
+
+    /// How many mini-batches fit the memory side by side.
+    fn n_lanes(&self, prepared: &PreparedLoss) -> usize {
+        let bytes = prepared.lanes.bytes_per_lane();
+        (self.memory_mib * (1 << 20) / bytes.max(1)).clamp(1, self.num_batches)
     }
 
     fn is_enough(&self, n_batches: usize, values: &[f64]) -> bool {

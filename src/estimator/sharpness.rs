@@ -1,14 +1,14 @@
 //! [`Sharpness`]: curvature of one batch, as methods of every burn module.
 
-use std::time::Instant;
-
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::{TopEigenvalue, WarmStart, top_eigenvalue};
+use super::TopEigenvalue;
+use super::lane_solve::top_of_batch;
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::mode::Mode;
+use crate::model_state::ModelState;
 use crate::operator::{HessianOperator, LinearOperator};
 use crate::params::ParamVector;
 use crate::solver::LanczosConfig;
@@ -97,15 +97,8 @@ pub trait Sharpness: Module {
         B: Batch,
         F: Fn(&Self, B) -> Tensor<1>,
     {
-        let began = Instant::now();
-        let hessian = self.hessian_in(mode, batch, loss)?;
-        let found = top_eigenvalue(
-            &hessian,
-            hessian.gradient(),
-            &LanczosConfig::new(),
-            &mut WarmStart::default(),
-        )?;
-        Ok(TopEigenvalue::from_result(&found, hessian.loss(), began))
+        let state = ModelState::in_mode(self, mode)?;
+        top_of_batch(&state, self, batch, &loss, None, &LanczosConfig::new())
     }
 
     /// gᵀHg/‖g‖², the curvature along the gradient of the batch, in [`Mode::Train`] (in another:
@@ -124,22 +117,3 @@ pub trait Sharpness: Module {
 }
 
 impl<M: Module> Sharpness for M {}
-
-impl TopEigenvalue {
-    pub(super) fn from_result(
-        found: &crate::solver::EigenResult,
-        loss: f64,
-        began: Instant,
-    ) -> Self {
-        let pair = found.first();
-        Self {
-            value: pair.value,
-            residual_norm: pair.residual_norm,
-            converged: found.converged(),
-            n_hvps: found.n_applies,
-            vector: pair.vector.clone(),
-            loss,
-            elapsed: began.elapsed(),
-        }
-    }
-}

@@ -13,7 +13,7 @@ use crate::compiled::{PreparedLoss, PrimalPass};
 use crate::error::Result;
 use crate::mode::Mode;
 use crate::model_state::ModelState;
-use crate::params::{ParamSpace, ParamVector, finite};
+use crate::params::{ParamBlock, ParamSpace, ParamVector, finite};
 
 /// H = ∇²L(θ; B) of one loss, one model, one batch.
 ///
@@ -147,6 +147,23 @@ impl LinearOperator for HessianOperator {
         let mut products = compiled.tangent.run(inputs, space.device())?.into_iter();
         let present = compiled.has_product.iter();
         Ok(space.join_or_zeros(present.map(|p| if *p { products.next() } else { None })))
+    }
+
+    fn apply_block(&self, block: &ParamBlock) -> Result<ParamBlock> {
+        self.space().check(block.space())?;
+        let k = block.len();
+        if k == 1 {
+            return ParamBlock::from_vectors(&[self.apply(&block.vector(0))?]);
+        }
+        self.n_applies.set(self.n_applies.get() + k);
+        let (space, compiled) = (self.space(), &self.prepared.compiled);
+        let parts = space.split_block(block).into_iter().zip(&compiled.uses_tangent);
+        let tangents = parts.filter(|(_, used)| **used).map(|(part, _)| part);
+        let inputs = self.residuals.iter().cloned().chain(tangents);
+        let mut products = compiled.block(k).run(inputs, space.device())?.into_iter();
+        let present = compiled.has_product.iter();
+        let parts = present.map(|p| if *p { products.next() } else { None });
+        Ok(space.join_block(parts, k))
     }
 
     fn n_applies(&self) -> usize {

@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::{LaneVectors, Lanes};
+use super::Lanes;
 use crate::compiled::PreparedLoss;
 use crate::error::Result;
 use crate::ir::replay::Value;
@@ -108,6 +108,24 @@ impl HessianLanes {
             losses: lanes.iter().map(|&lane| self.losses[lane]).collect(),
             n_applies: Cell::new(0),
         })
+    }
+
+    /// The vector of lane number `lane` with the coordinates `row` `[1, width]`.
+    pub(crate) fn expand_row(&self, row: &Tensor<2>, lane: usize) -> Result<ParamVector> {
+        let programs = self.compiled.programs(1);
+        let stage = &programs.expansion;
+        let kept: Vec<_> = (0..self.kept.len()).map(|i| self.kept_lane(i, lane)).collect();
+        let free = stage.inputs.iter().map(|&part| self.layout.part(row, part));
+        let mut blocks: Vec<Option<DispatchTensor>> = vec![None; self.space.entries().len()];
+        for (param, value) in stage.run(&kept, free, self.space.device())? {
+            blocks[param] = Some(value.tensor);
+        }
+        for (number, part) in self.layout.parts.iter().enumerate() {
+            if part.role == Role::Dense {
+                blocks[part.param] = Some(self.layout.part(row, number));
+            }
+        }
+        Ok(self.space.join_or_zeros(blocks.into_iter()))
     }
 
     fn kept_value(&self, kept: usize) -> LaneValue {
@@ -210,21 +228,7 @@ impl Lanes for HessianLanes {
     }
 
     fn expand(&self, coordinates: &Tensor<2>, lane: usize) -> Result<ParamVector> {
-        let row = coordinates.clone().narrow(0, lane, 1);
-        let programs = self.compiled.programs(1);
-        let stage = &programs.expansion;
-        let kept: Vec<_> = (0..self.kept.len()).map(|i| self.kept_lane(i, lane)).collect();
-        let free = stage.inputs.iter().map(|&part| self.layout.part(&row, part));
-        let mut blocks: Vec<Option<DispatchTensor>> = vec![None; self.space.entries().len()];
-        for (param, value) in stage.run(&kept, free, self.space.device())? {
-            blocks[param] = Some(value.tensor);
-        }
-        for (number, part) in self.layout.parts.iter().enumerate() {
-            if part.role == Role::Dense {
-                blocks[part.param] = Some(self.layout.part(&row, number));
-            }
-        }
-        Ok(self.space.join_or_zeros(blocks.into_iter()))
+        self.expand_row(&coordinates.clone().narrow(0, lane, 1), lane)
     }
 
     fn select(&self, lanes: &[usize]) -> Result<Box<dyn Lanes + '_>> {

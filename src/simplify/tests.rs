@@ -372,3 +372,63 @@ fn thin_products_are_added_inside_one_product() {
     let (graph, _) = two_products(2, true);
     assert_eq!(names(&simplify(graph.clone())), names(&graph));
 }
+
+/// A graph of `n` random operations on matrices and batches of matrices; all results are outputs.
+fn random_graph(seed: u64, n: usize) -> TensorGraph {
+    let mut state = seed;
+    let mut below = |n: usize| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    let mut g = Build::new(&[&[4, 2, 3], &[1, 3, 2], &[4, 3, 2], &[2, 3], &[1, 2, 1]]);
+    let mut pool = g.inputs.clone();
+    pool.extend([g.ones(&[4, 2, 3]), g.zeros(&[4, 2, 3]), g.ones(&[2, 3]), g.zeros(&[1, 3, 2])]);
+    let mut results: Vec<TensorIr> = Vec::new();
+    while results.len() < n {
+        let (x, y) = (pool[below(pool.len())].clone(), pool[below(pool.len())].clone());
+        let (rank, same_rank) = (x.shape.num_dims(), x.shape.num_dims() == y.shape.num_dims());
+        let broadcasts = same_rank
+            && (0..rank).all(|i| x.shape[i] == y.shape[i] || x.shape[i] == 1 || y.shape[i] == 1);
+        let multiplies = same_rank
+            && x.shape[rank - 1] == y.shape[rank - 2]
+            && (0..rank - 2).all(|i| x.shape[i] == y.shape[i] || y.shape[i] == 1);
+        let axis = below(rank);
+        let scalar = [1.0, -1.0, 0.0, 0.5][below(4)];
+        results.push(match below(11) {
+            0 if broadcasts => g.emit.add(&x, &y),
+            1 if broadcasts => g.emit.sub(&x, &y),
+            2 if broadcasts => g.emit.mul(&x, &y),
+            3 => g.emit.neg(&x),
+            4 => g.emit.mul_scalar(&x, scalar),
+            5 => g.emit.add_scalar(&x, scalar),
+            6 | 7 if multiplies => g.matmul(&x, &y),
+            8 => g.swap(&x, rank - 2, rank - 1),
+            9 => g.emit.sum_dim(&x, axis),
+            10 if x.shape.num_elements() == y.shape.num_elements() => g.reshape(&x, &y.shape),
+            _ => continue,
+        });
+        pool.extend(results.last().cloned());
+    }
+    let outputs: Vec<&TensorIr> = results.iter().step_by(5).chain(results.last()).collect();
+    g.graph(&outputs)
+}
+
+#[test]
+fn random_graphs_compute_the_same() {
+    let mut removed = 0;
+    for seed in 0..300 {
+        let graph = random_graph(seed, 40).without_dead_code();
+        let short = simplify(graph.clone());
+        assert!(fuse_products(short.clone()).ops.len() <= short.ops.len());
+        removed += graph.ops.len() as i64 - short.ops.len() as i64;
+        let (a, b) = (run(&graph).concat(), run(&short).concat());
+        // Sums of results that nearly cancel round like their terms: relative to the largest.
+        let scale = a.iter().fold(1.0, |m: f64, x| m.max(x.abs()));
+        for (a, b) in a.into_iter().zip(b) {
+            assert!((a - b).abs() <= 1e-13 * scale, "seed {seed}: {a} is not {b}");
+        }
+    }
+    // The rules apply: some two operations of each graph are gone.
+    assert!(removed > 500, "{removed}");
+}
