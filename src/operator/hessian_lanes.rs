@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
+use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_dispatch::DispatchTensor;
 use rand::SeedableRng;
@@ -11,10 +12,13 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand_distr::{Distribution, StandardNormal};
 
 use super::Lanes;
+use crate::batch::{self, Batch};
+use crate::capture::LossGraph;
 use crate::compiled::PreparedLoss;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ir::replay::Value;
 use crate::lane_programs::{CompiledLanes, LanePrograms, LaneValue, Layout, StageProgram, lane_of};
+use crate::mode::Mode;
 use crate::model_state::ModelState;
 use crate::params::{ParamSpace, ParamVector, finite, read};
 use crate::row_space::{Part, Role};
@@ -46,6 +50,86 @@ impl fmt::Debug for HessianLanes {
 }
 
 impl HessianLanes {
+    /// Records the loss (or finds it compiled) and runs the primal pass on all of `batches`, which have
+    /// the same shapes, in [`Mode::Train`].
+    ///
+    /// # Errors
+    /// As [`HessianOperator::new`](super::HessianOperator::new);
+    /// [`Error::InvalidSetting`] for no batch, or batches of different shapes.
+    ///
+    /// ```
+    /// use burn::nn::{Linear, LinearConfig};
+    /// use burn::tensor::{Device, Distribution, Tensor};
+    /// use burn_sharpness::operator::{HessianLanes, Lanes};
+    ///
+    /// let device = Device::flex();
+    /// let model = LinearConfig::new(64, 32).init(&device);
+    /// let batch = |_| Tensor::<2>::random([4, 64], Distribution::Default, &device);
+    /// let batches: Vec<_> = (0..3).map(batch).collect();
+    /// let loss = |m: &Linear, x: Tensor<2>| m.forward(x).powi_scalar(2).mean();
+    ///
+    /// let lanes = HessianLanes::new(&model, &batches, loss)?;
+    /// let [k, width] = lanes.shape();
+    /// assert!(k == 3 && width < 64 * 32); // a weight of rank four in each lane
+    /// let products = lanes.apply(&lanes.images(&lanes.gradients())?)?;
+    /// assert_eq!(lanes.expand(&products, 2)?.len(), 65 * 32);
+    /// # Ok::<(), burn_sharpness::Error>(())
+    /// ```
+    pub fn new<M, B, F>(model: &M, batches: &[B], loss: F) -> Result<Self>
+    where
+        M: Module,
+        B: Batch,
+        F: Fn(&M, B) -> Tensor<1>,
+    {
+        Self::in_mode(model, batches, loss, Mode::Train)
+    }
+
+    /// [`new`](Self::new) in another [`Mode`].
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn in_mode<M, B, F>(model: &M, batches: &[B], loss: F, mode: Mode) -> Result<Self>
+    where
+        M: Module,
+        B: Batch,
+        F: Fn(&M, B) -> Tensor<1>,
+    {
+        let state = ModelState::in_mode(model, mode)?;
+        let stacked = stacked(batches, state.space())?;
+        let prepared = PreparedLoss::of(model, &state, &batches[0], &loss)?;
+        Self::at(&state, batches.len(), &stacked, &prepared)
+    }
+
+    /// [`in_mode`](Self::in_mode) with row-space vectors wherever they are exact, whether or not they
+    /// pay. For tests.
+    #[doc(hidden)]
+    pub fn everywhere<M, B, F>(model: &M, batches: &[B], loss: F, mode: Mode) -> Result<Self>
+    where
+        M: Module,
+        B: Batch,
+        F: Fn(&M, B) -> Tensor<1>,
+    {
+        let state = ModelState::in_mode(model, mode)?;
+        let stacked = stacked(batches, state.space())?;
+        let forward = LossGraph::capture(model, &state, &batches[0], &loss)?;
+        let graph = forward.differentiate()?.push_forward()?.row_space(true);
+        let lanes = Arc::new(CompiledLanes::new(graph, forward.settings));
+        let prepared = PreparedLoss { lanes, ..PreparedLoss::of(model, &state, &batches[0], &loss)? };
+        Self::at(&state, batches.len(), &stacked, &prepared)
+    }
+
+    /// Names of the parameters whose vectors are in row space.
+    pub fn row_space_params(&self) -> Vec<&str> {
+        let mut names = Vec::new();
+        for part in self.layout.parts.iter().filter(|part| part.role != Role::Dense) {
+            let name = self.space.entries()[part.param].name.as_str();
+            if names.last() != Some(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
     /// Runs the primal pass of `k` lanes; `batch` holds their samples one behind the other.
     pub(crate) fn at(
         state: &ModelState,
@@ -234,4 +318,23 @@ impl Lanes for HessianLanes {
     fn select(&self, lanes: &[usize]) -> Result<Box<dyn Lanes + '_>> {
         Ok(Box::new(self.selected(lanes)?))
     }
+}
+
+/// The tensors of all batches, one batch behind the other.
+fn stacked<B: Batch>(batches: &[B], space: &ParamSpace) -> Result<Vec<DispatchTensor>> {
+    let fail = |value: String| {
+        let (setting, expected) = ("batches", "one or more batches of the same shapes");
+        Err(Error::InvalidSetting { setting, value, expected })
+    };
+    let Some(first) = batches.first() else { return fail("none".into()) };
+    let signature = batch::signature(first, space.device())?;
+    for other in &batches[1..] {
+        let other = batch::signature(other, space.device())?;
+        if other != signature {
+            return fail(format!("{:?} and {:?}", signature.0, other.0));
+        }
+    }
+    let tensors: Vec<_> = batches.iter().map(|b| batch::tensors(b.clone())).collect();
+    let stack = |i: usize| Value::cat(tensors.iter().map(|t| t[i].clone()).collect());
+    Ok((0..signature.0.len()).filter_map(stack).map(Value::into_tensor).collect())
 }

@@ -122,6 +122,11 @@ impl<'a> Search<'a> {
         !self.unknown.contains(&matrix.tensor.id)
     }
 
+    fn is_vector(&self, matrix: &Oriented) -> bool {
+        let root = self.root(matrix).tensor.id;
+        self.graph.tangent_inputs.iter().flatten().any(|t| t.id == root)
+    }
+
     /// The matrix that `matrix` is a view of.
     fn root(&self, matrix: &Oriented) -> Oriented {
         let mut root = matrix.clone();
@@ -184,8 +189,11 @@ impl<'a> Search<'a> {
                 let (x, y) = if transposed { (&d.rhs, &d.lhs) } else { (&d.lhs, &d.rhs) };
                 let oriented =
                     |tensor: &TensorIr, transposed| Oriented { tensor: tensor.clone(), transposed };
-                terms.push(Term { x: oriented(x, !transposed), y: oriented(y, transposed) });
-                Some(())
+                let term = Term { x: oriented(x, !transposed), y: oriented(y, transposed) };
+                // A product with a weight's vector itself is a use of that weight.
+                let reads_vector = self.is_vector(&term.x) || self.is_vector(&term.y);
+                terms.push(term);
+                (!reads_vector).then_some(())
             }
             _ => None,
         }

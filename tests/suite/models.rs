@@ -6,6 +6,7 @@
 
 mod by_formula;
 mod recurrent_by_hand;
+mod side_by_side;
 mod table;
 
 use burn::module::Module;
@@ -69,6 +70,10 @@ pub trait Row {
 
     /// In f32 on `device`: against f64 on flex. Returns the relative error of the product.
     fn check_f32(&self, device: &Device) -> Result<f64, String>;
+
+    /// In f64 on flex: blocks of vectors, and mini-batches side by side in row space. Returns the
+    /// parameters in row space.
+    fn check_side_by_side(&self) -> Result<Vec<String>, String>;
 }
 
 impl<M: Module, B: Batch> Case<M, B> {
@@ -179,6 +184,11 @@ impl<M: Module, B: Batch> Row for Case<M, B> {
         }
         Ok(relative_error(&here.product, &exact.product))
     }
+
+    fn check_side_by_side(&self) -> Result<Vec<String>, String> {
+        self.check_block()?;
+        self.check_lanes()
+    }
 }
 
 impl<M, B> Case<M, B> {
@@ -221,6 +231,18 @@ fn products_are_differences_of_burns_gradients() {
     for row in table::rows() {
         match row.check_f64() {
             Ok(error) => eprintln!("accuracy | flex f64 | {} | {error:.1e}", row.name()),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[test]
+fn many_at_once_are_as_one_at_a_time() {
+    let mut failures = Vec::new();
+    for row in table::rows() {
+        match row.check_side_by_side() {
+            Ok(params) => eprintln!("row space | {} | {}", row.name(), params.join(", ")),
             Err(failure) => failures.push(failure),
         }
     }
