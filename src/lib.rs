@@ -57,6 +57,7 @@
 
 mod batch;
 mod batching;
+mod batching_check;
 mod capture;
 mod compiled;
 mod display;
@@ -93,6 +94,8 @@ pub mod graph {
 }
 
 pub use batch::{Batch, TensorMapper};
+#[doc(hidden)]
+pub use batching_check::{BatchingCheck, check_batching};
 pub use error::{Error, Result, UnsupportedOp};
 #[doc(hidden)]
 pub use forward::hvp_not_linearized;

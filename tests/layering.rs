@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom of the crate to its top. A module may use those before it.
-const LAYERS: [&str; 22] = [
+const LAYERS: [&str; 23] = [
     "error",
     "ir",
     "program",
@@ -26,6 +26,7 @@ const LAYERS: [&str; 22] = [
     "compiled",
     "operator",
     "forward",
+    "batching_check",
     "op_support",
     "solver",
     "estimator",

@@ -9,11 +9,14 @@ mod recurrent_by_hand;
 mod side_by_side;
 mod table;
 
+use std::collections::BTreeSet;
+
 use burn::module::Module;
 use burn::tensor::kind::Autodiff;
 use burn::tensor::{DType, Device, Tensor};
+use burn_sharpness::graph::ModelState;
 use burn_sharpness::prelude::*;
-use burn_sharpness::{Error, Mode, TensorMapper};
+use burn_sharpness::{Error, Mode, TensorMapper, check_batching};
 
 use crate::common::{max_abs, relative_error, vector, wave};
 use crate::device;
@@ -67,6 +70,10 @@ pub trait Row {
     /// In f64 on flex: gradient and products against burn's own gradients. Returns the relative
     /// difference of the product.
     fn check_f64(&self) -> Result<f64, String>;
+
+    /// In f64 on flex: programs for several copies against single runs. Returns the relative
+    /// difference and what is looped over the copies.
+    fn check_batching(&self) -> Result<(f64, BTreeSet<String>), String>;
 
     /// In f32 on `device`: against f64 on flex. Returns the relative error of the product.
     fn check_f32(&self, device: &Device) -> Result<f64, String>;
@@ -165,6 +172,18 @@ impl<M: Module, B: Batch> Row for Case<M, B> {
         Ok(relative_error(&hv, &difference))
     }
 
+    fn check_batching(&self) -> Result<(f64, BTreeSet<String>), String> {
+        let fails = |e: Error| format!("{}: {e}", self.name);
+        let (dtype, device) = (DType::F64, Device::flex());
+        let (model, batch) = (self.model(dtype, &device, None), (self.batch)(dtype, &device));
+        let state = ModelState::in_mode(&model, self.mode).map_err(fails)?;
+        let checked = check_batching(&model, &state, &batch, &self.loss_f64).map_err(fails)?;
+        if checked.difference <= self.rounding {
+            return Ok((checked.difference, checked.looped));
+        }
+        Err(format!("{}: {:e} at {}", self.name, checked.difference, checked.at))
+    }
+
     fn check_f32(&self, device: &Device) -> Result<f64, String> {
         let fails = |e: Error| format!("{}: {e}", self.name);
         let exact = self.hessian(DType::F64, &Device::flex(), self.loss_f64).map_err(fails)?;
@@ -261,6 +280,20 @@ fn f32_on_the_device_agrees_with_f64() {
             }
             (Ok(_), true) => failures.push(format!("{} has a gradient now", row.name())),
             (Err(failure), _) => failures.push(failure),
+        }
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[test]
+fn batched_programs_are_single_runs() {
+    let mut failures = Vec::new();
+    for row in table::rows() {
+        match row.check_batching() {
+            Ok((error, looped)) => {
+                eprintln!("batched | {} | {error:.1e} | looped: {looped:?}", row.name());
+            }
+            Err(failure) => failures.push(failure),
         }
     }
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));

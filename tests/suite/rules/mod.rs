@@ -19,7 +19,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Int, Tensor};
 use burn_sharpness::graph::{LossGraph, ModelState};
 use burn_sharpness::prelude::*;
-use burn_sharpness::{jvp, op_support};
+use burn_sharpness::{check_batching, jvp, op_support};
 
 use crate::common::{float, max_abs, wave};
 
@@ -216,6 +216,20 @@ impl Row {
         near("symmetry", dot(&u, &hv), dot(&v, &hu), 100.0 * self.rounding)
     }
 
+    /// Programs for several copies against single runs. Returns what is looped over the copies.
+    fn check_batching(&self) -> Result<BTreeSet<String>, String> {
+        let device = Device::flex();
+        let point = self.point(&vec![0.0; self.n], 0.0, &device);
+        let failed = |e: burn_sharpness::Error| format!("{}: {e}", self.name);
+        let state = ModelState::of(&point).map_err(failed)?;
+        let checked = check_batching(&point, &state, &weights(&device), &self.loss());
+        let checked = checked.map_err(failed)?;
+        if checked.difference <= self.rounding {
+            return Ok(checked.looped);
+        }
+        Err(format!("{}: {:e} at {}", self.name, checked.difference, checked.at))
+    }
+
     /// The operations through which this row sends tangents, in the loss and in its gradient, and
     /// those of its loss that are expanded into others before.
     fn covers(&self) -> BTreeSet<String> {
@@ -270,12 +284,28 @@ fn of_mask(x: &Tensor<1>, mask: Tensor<1, burn::tensor::Bool>) -> Tensor<1> {
 
 /// Checks every row and reports all that fail, those that panic included.
 fn check(rows: &[Row]) {
+    check_each(rows, Row::check);
+}
+
+fn check_each(rows: &[Row], check: impl Fn(&Row) -> Result<(), String>) {
     let outcome = |row: &Row| {
-        let checked = catch_unwind(AssertUnwindSafe(|| row.check()));
+        let checked = catch_unwind(AssertUnwindSafe(|| check(row)));
         checked.unwrap_or_else(|_| Err(format!("{}: panicked", row.name))).err()
     };
     let failures: Vec<_> = rows.iter().filter_map(outcome).collect();
     assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), rows.len(), failures.join("\n"));
+}
+
+/// The same operations on several copies, which sum folded products in another order.
+#[test]
+fn batched_programs_are_single_runs() {
+    let rows = [base::rows(), numeric::rows(), float::rows(), activation::rows(), module::rows()];
+    let looped = std::cell::RefCell::new(BTreeSet::new());
+    check_each(&rows.into_iter().flatten().collect::<Vec<_>>(), |row| {
+        looped.borrow_mut().extend(row.check_batching()?);
+        Ok(())
+    });
+    eprintln!("looped: {:?}", looped.borrow());
 }
 
 /// Supported operations that no loss can send a tangent through, and why.
