@@ -5,6 +5,7 @@
 //! most run as they are on one more axis, products and convolutions fold the copies into rows or
 //! channels, and what has no batched form is looped over the copies.
 
+mod apart;
 mod axes;
 mod conv;
 mod copies;
@@ -23,6 +24,7 @@ use burn_ir::{OperationIr, TensorId, TensorIr};
 use crate::ir::emitter::Emitter;
 use crate::ir::{TensorGraph, rewrite_tensors};
 use crate::tangent::op_name;
+pub(crate) use apart::batch_apart;
 use copies::{Copies, with_axis};
 
 /// A graph for `k` independent copies of some of its inputs, which get a leading axis of length k.

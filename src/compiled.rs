@@ -18,7 +18,7 @@ use burn::tensor::{DeviceSettings, Tensor, TensorData};
 use burn_dispatch::{Dispatch, DispatchTensor};
 
 use crate::batch::{self, Batch};
-use crate::batching::batch;
+use crate::batching::batch_apart;
 use crate::capture::{LossGraph, Source};
 use crate::error::{Error, Result};
 use crate::ir::TensorGraph;
@@ -70,7 +70,21 @@ pub struct CompiledHessian {
     tangent_graph: TensorGraph,
     settings: DeviceSettings,
     /// Tangent parts of blocks of vectors, by their number.
-    blocks: Mutex<HashMap<usize, Arc<Program>>>,
+    blocks: Mutex<HashMap<usize, Arc<BlockProgram>>>,
+}
+
+/// Elements from which on tensors of a block of vectors stay apart: 256 KiB in f32, what a core's
+/// cache holds.
+const WIDE: usize = 1 << 16;
+
+/// The tangent part of several vectors.
+#[derive(Debug)]
+pub(crate) struct BlockProgram {
+    pub program: Program,
+    /// For each tangent in use, and each product: whether it is one tensor per vector, or one with a
+    /// leading axis.
+    pub tangents_apart: Vec<bool>,
+    pub products_apart: Vec<bool>,
 }
 
 impl LinearizedGraph {
@@ -91,16 +105,19 @@ impl LinearizedGraph {
 }
 
 impl CompiledHessian {
-    /// The tangent part of `k` vectors at once, compiled at the first call: residuals are shared, and
-    /// tangents and products have a leading axis of length k.
-    pub(crate) fn block(&self, k: usize) -> Arc<Program> {
+    /// The tangent part of `k` vectors at once, compiled at the first call: residuals are shared.
+    pub(crate) fn block(&self, k: usize) -> Arc<BlockProgram> {
+        let graph = fuse_products(self.tangent_graph.clone());
         let n_tangents = self.uses_tangent.iter().filter(|used| **used).count();
-        let n_residuals = self.tangent_graph.inputs.len() - n_tangents;
-        let per_vector: Vec<bool> =
-            (0..self.tangent_graph.inputs.len()).map(|i| i >= n_residuals).collect();
+        let n_residuals = graph.inputs.len() - n_tangents;
+        let per_vector: Vec<bool> = (0..graph.inputs.len()).map(|i| i >= n_residuals).collect();
         let compile = || {
-            let batched = batch(&self.tangent_graph, &per_vector, k, self.settings);
-            Arc::new(Program::compile(batched.graph))
+            let apart = batch_apart(&graph, &per_vector, k, WIDE, self.settings);
+            Arc::new(BlockProgram {
+                program: Program::compile(apart.graph),
+                tangents_apart: apart.inputs_apart[n_residuals..].to_vec(),
+                products_apart: apart.outputs_apart,
+            })
         };
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
         blocks.entry(k).or_insert_with(compile).clone()

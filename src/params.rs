@@ -179,41 +179,6 @@ impl ParamSpace {
         self.join(entries.map(|(entry, part)| part.unwrap_or_else(|| zeros(entry))).collect())
     }
 
-    /// Joins one tensor `[k, ..shape]` per parameter to a block; an absent one is zero.
-    pub(crate) fn join_block(
-        self: &Arc<Self>,
-        parts: impl Iterator<Item = Option<DispatchTensor>>,
-        k: usize,
-    ) -> ParamBlock {
-        let columns = |(entry, part): (&ParamEntry, Option<DispatchTensor>)| match part {
-            Some(part) => Dispatch::float_reshape(part, Shape::from([k, entry.len()])),
-            None => Dispatch::float_zeros(
-                Shape::from([k, entry.len()]),
-                self.device.as_dispatch(),
-                self.dtype.into(),
-            ),
-        };
-        let parts: Vec<_> = self.entries.iter().zip(parts).map(columns).collect();
-        let data = match <[DispatchTensor; 1]>::try_from(parts) {
-            Ok([only]) => only,
-            Err(parts) => Dispatch::float_cat(parts, 1),
-        };
-        ParamBlock::from_rows(self, Tensor::from_dispatch(data))
-    }
-
-    /// One tensor `[k, ..shape]` per parameter of a block of k vectors.
-    pub(crate) fn split_block(&self, block: &ParamBlock) -> Vec<DispatchTensor> {
-        let (k, rows) = (block.len(), block.data.clone().into_dispatch());
-        let part = |entry: &ParamEntry| {
-            let columns = Slice::from(entry.offset..entry.offset + entry.len());
-            let part = Dispatch::float_slice(rows.clone(), &[Slice::from(0..k), columns]);
-            let shape: Vec<usize> =
-                std::iter::once(k).chain(entry.shape.iter().copied()).collect();
-            Dispatch::float_reshape(part, Shape::from(shape))
-        };
-        self.entries.iter().map(part).collect()
-    }
-
     /// One view per parameter, each of the parameter's shape.
     pub(crate) fn split(&self, vector: &ParamVector) -> Vec<DispatchTensor> {
         let flat = vector.data.clone().into_dispatch();
@@ -314,11 +279,11 @@ impl ParamVector {
     }
 }
 
-/// Several vectors of one space as the rows of a matrix `[k, n_params]`.
+/// Several vectors of one space. They are not joined: a matrix of all of them would be copied
+/// together and apart, and be too large for an allocator to keep.
 #[derive(Clone, Debug)]
 pub struct ParamBlock {
-    space: Arc<ParamSpace>,
-    data: Tensor<2>,
+    vectors: Vec<ParamVector>,
 }
 
 impl ParamBlock {
@@ -336,79 +301,79 @@ impl ParamBlock {
         for vector in vectors {
             first.space.check(&vector.space)?;
         }
-        let rows = vectors.iter().map(|v| v.data.clone().unsqueeze_dim(0)).collect();
-        Ok(Self { space: first.space.clone(), data: Tensor::cat(rows, 0) })
+        Ok(Self { vectors: vectors.to_vec() })
     }
 
     /// Number of vectors k.
     pub fn len(&self) -> usize {
-        self.data.dims()[0]
+        self.vectors.len()
     }
 
     /// True for a block without vectors, which cannot be made.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.vectors.is_empty()
     }
 
     /// The space that the vectors belong to.
     pub fn space(&self) -> &Arc<ParamSpace> {
-        &self.space
+        &self.vectors[0].space
     }
 
-    /// Row number `i`.
+    /// Vector number `i`.
     pub fn vector(&self, i: usize) -> ParamVector {
-        let row = self.data.clone().narrow(0, i, 1);
-        self.space.vector(row.reshape([self.space.n_params]))
+        self.vectors[i].clone()
     }
 
-    /// All rows.
+    /// All vectors.
     pub fn vectors(&self) -> Vec<ParamVector> {
-        (0..self.len()).map(|i| self.vector(i)).collect()
+        self.vectors.clone()
     }
 
-    /// The block with one more row.
+    /// The block with one more vector.
     pub(crate) fn pushed(&self, vector: &ParamVector) -> Self {
-        let row = vector.data.clone().unsqueeze_dim(0);
-        let data = Tensor::cat(vec![self.data.clone(), row], 0);
-        Self { space: self.space.clone(), data }
+        let vectors = self.vectors.iter().chain([vector]).cloned().collect();
+        Self { vectors }
     }
 
-    /// A block from the rows of a matrix `[k, n_params]`.
-    pub(crate) fn from_rows(space: &Arc<ParamSpace>, data: Tensor<2>) -> Self {
-        Self { space: space.clone(), data }
+    fn map(&self, data: impl Fn(usize, &Tensor<1>) -> Tensor<1>) -> Self {
+        let vector = |(i, v): (usize, &ParamVector)| self.space().vector(data(i, &v.data));
+        Self { vectors: self.vectors.iter().enumerate().map(vector).collect() }
     }
 
     /// a · self + b · other.
     pub(crate) fn linear_combination(&self, a: f64, other: &Self, b: f64) -> Self {
-        let mut data = self.data.clone().mul_scalar(a);
-        if b != 0.0 {
-            data = data + other.data.clone().mul_scalar(b);
-        }
-        Self { space: self.space.clone(), data }
+        self.map(|i, v| {
+            let scaled = v.clone().mul_scalar(a);
+            if b == 0.0 { scaled } else { scaled + other.vectors[i].data.clone().mul_scalar(b) }
+        })
     }
 
-    /// The `k x m` matrix of inner products of the rows of `self` and `other`, row-major.
+    /// The `k x m` matrix of inner products of the vectors of `self` and `other`, row-major. One
+    /// read-back.
     pub(crate) fn inner_products(&self, other: &Self) -> Result<Vec<f64>> {
-        let (a, b) = (self.data.clone(), other.data.clone());
-        read(a.matmul(b.transpose()).flatten::<1>(0, 1))
+        let of_row = |v: &ParamVector| {
+            other.vectors.iter().map(|w| inner(&v.data, &w.data)).collect::<Vec<_>>()
+        };
+        read(Tensor::cat(self.vectors.iter().flat_map(of_row).collect(), 0))
     }
 
-    /// The block of combinations Σⱼ coefficients[i][j] · row j.
+    /// The block of combinations Σⱼ coefficients[i][j] · vector j.
     pub(crate) fn combine(&self, coefficients: &[Vec<f64>]) -> Self {
-        let shape = [coefficients.len(), self.len()];
-        let data = TensorData::new(coefficients.concat(), shape).convert_dtype(self.space.dtype);
-        let c = Tensor::<2>::from_data(data, (&self.space.device, self.space.dtype));
-        Self { space: self.space.clone(), data: c.matmul(self.data.clone()) }
+        let combination = |row: &Vec<f64>| {
+            let terms = self.vectors.iter().zip(row).map(|(v, c)| v.data.clone().mul_scalar(*c));
+            let sum = terms.reduce(|sum, term| sum + term);
+            self.space().vector(sum.unwrap_or_else(|| self.space().zeros().data))
+        };
+        Self { vectors: coefficients.iter().map(combination).collect() }
     }
 
-    /// `vector` minus its projection on the rows, which are orthonormal. On the device: two
-    /// matrix products, no read-back.
+    /// `vector` minus its projection on the vectors, which are orthonormal. On the device, without
+    /// read-back.
     pub(crate) fn project_out(&self, vector: &ParamVector) -> ParamVector {
-        let v = vector.data.clone().unsqueeze_dim::<2>(1);
-        let coefficients = self.data.clone().matmul(v);
-        let projection = self.data.clone().transpose().matmul(coefficients);
-        let n = self.space.n_params;
-        self.space.vector(vector.data.clone() - projection.reshape([n]))
+        let projection = |rest: Tensor<1>, v: &ParamVector| {
+            rest - v.data.clone() * inner(&v.data, &vector.data)
+        };
+        vector.space.vector(self.vectors.iter().fold(vector.data.clone(), projection))
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn_dispatch::DispatchTensor;
+use burn_backend::ops::FloatTensorOps;
+use burn_backend::{Slice, TensorMetadata};
+use burn_dispatch::{Dispatch, DispatchTensor};
 
 use super::{HessianLanes, Lanes, LinearOperator};
 use crate::batch::{self, Batch};
@@ -13,7 +15,7 @@ use crate::compiled::{PreparedLoss, PrimalPass};
 use crate::error::Result;
 use crate::mode::Mode;
 use crate::model_state::ModelState;
-use crate::params::{ParamBlock, ParamSpace, ParamVector, finite};
+use crate::params::{ParamBlock, ParamEntry, ParamSpace, ParamVector, finite};
 
 /// H = ∇²L(θ; B) of one loss, one model, one batch.
 ///
@@ -132,6 +134,25 @@ impl HessianOperator {
     }
 }
 
+/// `[..shape]` of each vector as `[k, ..shape]`.
+fn stack(copies: Vec<DispatchTensor>) -> DispatchTensor {
+    let row = |copy: DispatchTensor| {
+        let shape: Vec<usize> = std::iter::once(1).chain(copy.shape().iter().copied()).collect();
+        Dispatch::float_reshape(copy, shape.into())
+    };
+    Dispatch::float_cat(copies.into_iter().map(row).collect(), 0)
+}
+
+/// The parts of k vectors of `stacked` `[k, ..shape]`.
+fn unstack(stacked: DispatchTensor, k: usize, entry: &ParamEntry) -> Vec<Option<DispatchTensor>> {
+    let flat = Dispatch::float_reshape(stacked, [k, entry.len()].into());
+    let row = |i: usize| {
+        let row = Dispatch::float_slice(flat.clone(), &[Slice::from(i..i + 1)]);
+        Some(Dispatch::float_reshape(row, entry.shape.clone().into()))
+    };
+    (0..k).map(row).collect()
+}
+
 impl LinearOperator for HessianOperator {
     fn space(&self) -> &Arc<ParamSpace> {
         self.state.space()
@@ -157,13 +178,30 @@ impl LinearOperator for HessianOperator {
         }
         self.n_applies.set(self.n_applies.get() + k);
         let (space, compiled) = (self.space(), &self.prepared.compiled);
-        let parts = space.split_block(block).into_iter().zip(&compiled.uses_tangent);
-        let tangents = parts.filter(|(_, used)| **used).map(|(part, _)| part);
+        let program = compiled.block(k);
+        let split: Vec<_> = block.vectors().iter().map(|v| space.split(v)).collect();
+        let used = (0..compiled.uses_tangent.len()).filter(|&i| compiled.uses_tangent[i]);
+        let tangents = used.zip(&program.tangents_apart).flat_map(|(param, apart)| {
+            let copies: Vec<_> = split.iter().map(|parts| parts[param].clone()).collect();
+            if *apart { copies } else { vec![stack(copies)] }
+        });
         let inputs = self.residuals.iter().cloned().chain(tangents);
-        let mut products = compiled.block(k).run(inputs, space.device())?.into_iter();
-        let present = compiled.has_product.iter();
-        let parts = present.map(|p| if *p { products.next() } else { None });
-        Ok(space.join_block(parts, k))
+        let mut products = program.program.run(inputs, space.device())?.into_iter();
+        // For each parameter, its part of each product.
+        let mut apart = program.products_apart.iter();
+        let mut parts: Vec<Vec<Option<DispatchTensor>>> = Vec::new();
+        for (entry, present) in space.entries().iter().zip(&compiled.has_product) {
+            parts.push(match present.then(|| apart.next()).flatten() {
+                None => vec![None; k],
+                Some(true) => products.by_ref().take(k).map(Some).collect(),
+                Some(false) => {
+                    let stacked = products.next();
+                    stacked.map_or(vec![None; k], |stacked| unstack(stacked, k, entry))
+                }
+            });
+        }
+        let vector = |i: usize| space.join_or_zeros(parts.iter().map(|p| p[i].clone()));
+        ParamBlock::from_vectors(&(0..k).map(vector).collect::<Vec<_>>())
     }
 
     fn n_applies(&self) -> usize {
