@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom of the crate to its top. A module may use those before it.
-const LAYERS: [&str; 23] = [
+const LAYERS: [&str; 26] = [
     "error",
     "ir",
     "program",
@@ -22,6 +22,8 @@ const LAYERS: [&str; 23] = [
     "gradient",
     "linearize",
     "batching",
+    "row_space",
+    "lane_programs",
     "verify",
     "compiled",
     "operator",

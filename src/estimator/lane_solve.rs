@@ -1,5 +1,7 @@
 //! λ_max of the Hessians of several mini-batches side by side, from starts that see the top.
 
+use std::time::Instant;
+
 use burn::module::Module;
 use burn::tensor::Tensor;
 
@@ -11,29 +13,26 @@ use crate::model_state::ModelState;
 use crate::operator::{HessianLanes, HessianOperator, LaneVectors, Lanes};
 use crate::params::ParamVector;
 use crate::solver::{EigenSolver, LaneResult, LanczosConfig};
-use std::time::Instant;
 
 /// Start vectors: the sum of the gradient, a random vector and, if there is one, an earlier
-/// eigenvector, each of norm 1.
+/// eigenvector, each of norm 1; in a frame smaller than the space the product with that sum, so that all
+/// coordinates of the solve are those of products (one product in each lane).
 ///
 /// The gradient lies mostly in the span of the top eigenvectors. An old eigenvector alone may still be
-/// one, but no longer the top one, and no method leaves an exact eigenvector by itself. In a frame
-/// smaller than the space the product with the old eigenvector stands for it: one product in each
-/// lane.
+/// one, but no longer the top one, and no method leaves an exact eigenvector by itself.
 pub(super) fn start(
     lanes: &HessianLanes,
     earlier: Option<&ParamVector>,
     seeds: &[u64],
 ) -> Result<LaneVectors> {
-    let unit = |coordinates| Ok(LaneVectors::new(lanes, coordinates)?.normalized());
-    let start = unit(lanes.gradients())?.plus(&unit(lanes.random(seeds))?);
+    let unit = |coordinates| Ok(LaneVectors::new(lanes, coordinates)?.normalized().images);
+    let mut images = unit(lanes.gradients())? + unit(lanes.random(seeds))?;
     // One of another model is no start.
-    let Some(earlier) = earlier.filter(|v| lanes.space().check(v.space()).is_ok()) else {
-        return Ok(start);
-    };
-    let images = lanes.images_of(earlier)?;
+    if let Some(earlier) = earlier.filter(|v| lanes.space().check(v.space()).is_ok()) {
+        images = images + lanes.images_of(earlier)?;
+    }
     let coordinates = if lanes.is_dense() { images } else { lanes.apply(&images)? };
-    Ok(start.plus(&unit(coordinates)?))
+    LaneVectors::new(lanes, coordinates)
 }
 
 /// λ_max of one lane.
@@ -59,7 +58,7 @@ impl LaneTop {
 }
 
 /// λ_max of every lane, by Lanczos from [`start`]. `whole(lane)` gives the Hessian of a lane on all of
-/// parameter space, for a lane that is negative on its frame: outside the frame it is zero.
+/// parameter space, for a lane that its frame does not serve.
 pub(super) fn top_of_lanes(
     lanes: &HessianLanes,
     earlier: Option<&ParamVector>,
@@ -76,7 +75,8 @@ pub(super) fn top_of_lanes(
         let LaneResult { values, vectors, n_applies } = found;
         let (value, residual_norm, converged) = values[0];
         let n_hvps = n_applies + start_products;
-        if value < 0.0 && !lanes.is_dense() {
+        let needs_all = solver.needs_all_of_space([(value, converged)].into_iter(), n_applies);
+        if needs_all && !lanes.is_dense() {
             let found = solver.solve(&whole(lane)?, None)?;
             let (pair, n_hvps) = (found.first(), n_hvps + found.n_applies);
             return Ok(LaneTop {

@@ -11,7 +11,7 @@ use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::Lanes;
+use super::{Lanes, row_dots};
 use crate::batch::{self, Batch};
 use crate::capture::LossGraph;
 use crate::compiled::PreparedLoss;
@@ -221,6 +221,14 @@ impl HessianLanes {
         lane_of(&self.kept_value(kept), lane, self.space.device())
     }
 
+    /// A typical norm of the rows that a part is multiplied with, as a column of `K` or one rows.
+    fn scale(&self, part: &Part) -> Option<Tensor<2>> {
+        let scale = self.kept_value(part.scale?);
+        let rows = if scale.has_axis { self.programs.k } else { 1 };
+        let column = Value::of(scale.tensor).reshape([rows, 1].into());
+        Some(Tensor::from_dispatch(column.into_tensor()))
+    }
+
     /// What a stage makes, by part.
     fn values(
         &self,
@@ -272,6 +280,20 @@ impl Lanes for HessianLanes {
         Ok(self.layout.join(values, self.programs.k, &self.space))
     }
 
+    fn rounding_scale(&self, coordinates: &Tensor<2>) -> Tensor<2> {
+        let part = |(number, part): (usize, &Part)| {
+            let columns = self.layout.columns(coordinates, number);
+            let squares = row_dots(&columns, &columns);
+            let Some(scale) = self.scale(part) else { return squares };
+            // ‖hhᵀ‖ is at most the sum of the squared norms of the rows of h.
+            squares * scale.powi_scalar(2).mul_scalar(part.shape[0] as f64)
+        };
+        let squares = self.layout.parts.iter().enumerate().map(part);
+        squares.reduce(|sum, square| sum + square).unwrap_or_else(|| {
+            row_dots(coordinates, coordinates)
+        })
+    }
+
     fn random(&self, seeds: &[u64]) -> Tensor<2> {
         let [k, width] = self.shape();
         let mut values = Vec::<f64>::with_capacity(k * width);
@@ -284,10 +306,7 @@ impl Lanes for HessianLanes {
         let normal = Tensor::<2>::from_data(data, (device, dtype));
         let part = |(number, part): (usize, &Part)| {
             let columns = self.layout.columns(&normal, number);
-            let Some(scale) = part.scale.map(|kept| self.kept_value(kept)) else { return columns };
-            let rows = if scale.has_axis { k } else { 1 };
-            let scale = Value::of(scale.tensor).reshape([rows, 1].into()).into_tensor();
-            let scale = Tensor::<2>::from_dispatch(scale);
+            let Some(scale) = self.scale(part) else { return columns };
             // Rows of zeros, such as δ where the loss is flat, span nothing.
             let zero = scale.clone().lower_equal_elem(0.0);
             columns * scale.mask_fill(zero, 1.0).recip()

@@ -40,6 +40,10 @@ pub trait Lanes {
     /// What the computation can raise.
     fn apply(&self, images: &Tensor<2>) -> Result<Tensor<2>>;
 
+    /// Per lane, as a column `[K, 1]`, a bound of Σᵢⱼ |cᵢ||Mᵢⱼ||cⱼ|, of which the rounding of ‖v‖² = cᵀMc is
+    /// a fraction ε. Coordinates are not unique, so that a vector of norm zero may have large ones.
+    fn rounding_scale(&self, coordinates: &Tensor<2>) -> Tensor<2>;
+
     /// Coordinates of random vectors in all directions that the frame spans; lane i draws from a
     /// stream of its own, started with `seeds[i]`.
     fn random(&self, seeds: &[u64]) -> Tensor<2>;
@@ -164,6 +168,10 @@ impl Lanes for SingleLane<'_> {
 
     fn apply(&self, images: &Tensor<2>) -> Result<Tensor<2>> {
         Ok(self.0.apply(&self.vector(images))?.tensor().unsqueeze_dim(0))
+    }
+
+    fn rounding_scale(&self, coordinates: &Tensor<2>) -> Tensor<2> {
+        row_dots(coordinates, coordinates)
     }
 
     fn random(&self, seeds: &[u64]) -> Tensor<2> {

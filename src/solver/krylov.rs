@@ -24,6 +24,9 @@ pub(super) struct Krylov {
     /// For each lane the columns of H; column j has j + 1 entries, and ‖r‖ after step j.
     columns: Vec<Vec<Vec<f64>>>,
     betas: Vec<Vec<f64>>,
+    /// For each lane, whether rounding is all that is left of r after the last step.
+    is_closed: Vec<bool>,
+    epsilon: f64,
 }
 
 /// The eigenpairs of one lane's operator in its basis.
@@ -33,6 +36,8 @@ pub(super) struct LaneEigen {
     pub residuals: Vec<f64>,
     /// ‖r‖ of the last step.
     pub beta: f64,
+    /// Whether A maps the basis into itself, to rounding.
+    pub is_closed: bool,
 }
 
 impl Krylov {
@@ -45,6 +50,8 @@ impl Krylov {
             images: (!lanes.is_dense()).then(rows),
             columns: vec![Vec::new(); k],
             betas: vec![Vec::new(); k],
+            is_closed: vec![false; k],
+            epsilon: lanes.space().epsilon(),
         }
     }
 
@@ -64,16 +71,17 @@ impl Krylov {
         let (product, first) = self.project_out(product);
         let (rest, second) = self.project_out(product);
         let rest = LaneVectors::new(lanes, rest)?;
-        let scalars = Tensor::cat(vec![first + second, rest.squared_norms()], 1);
-        let [_, room] = scalars.dims();
+        let scale = lanes.rounding_scale(&rest.coordinates);
+        let scalars = Tensor::cat(vec![first + second, rest.squared_norms(), scale], 1);
+        let [_, width] = scalars.dims();
         let scalars = read(scalars.flatten(0, 1))?;
         let m = self.len();
-        for (lane, scalars) in scalars.chunks_exact(room).enumerate() {
+        for (lane, scalars) in scalars.chunks_exact(width).enumerate() {
+            let (square, scale) = (scalars[width - 2], scalars[width - 1]);
             self.columns[lane].push(scalars[..m].to_vec());
-            self.betas[lane].push(scalars[room - 1].max(0.0).sqrt());
-            if scalars[room - 1].is_nan() {
-                self.betas[lane][m - 1] = f64::NAN;
-            }
+            // Rounding may leave a negative square, but NaN stays NaN.
+            self.betas[lane].push(if square < 0.0 { 0.0 } else { square.sqrt() });
+            self.is_closed[lane] = square <= 16.0 * self.epsilon * scale && square < 0.5 * scale;
         }
         Ok(rest)
     }
@@ -117,7 +125,8 @@ impl Krylov {
             (asymmetry + (beta * s[m - 1]).powi(2)).sqrt()
         };
         let residuals = eigen.vectors.iter().map(residual).collect();
-        Ok(LaneEigen { eigen, residuals, beta })
+        let is_closed = self.is_closed[lane] || beta <= 32.0 * self.epsilon * eigen.norm();
+        Ok(LaneEigen { eigen, residuals, beta, is_closed })
     }
 
     /// Combinations of the basis vectors: for each lane one list of coefficients, of at most m.
@@ -137,11 +146,6 @@ impl Krylov {
         LaneVectors { coordinates, images }
     }
 
-    /// The largest entry of H of `lane`: a lower bound of the norm of A.
-    pub fn norm(&self, lane: usize) -> f64 {
-        self.columns[lane].iter().flatten().fold(0.0, |m, h| h.abs().max(m))
-    }
-
     /// Takes the basis of `lane` as mapped into itself: what comes next is another direction.
     pub fn close(&mut self, lane: usize) {
         if let Some(beta) = self.betas[lane].last_mut() {
@@ -156,6 +160,8 @@ impl Krylov {
             images: self.images.as_ref().map(|images| images.select(lanes)),
             columns: lanes.iter().map(|&lane| self.columns[lane].clone()).collect(),
             betas: lanes.iter().map(|&lane| self.betas[lane].clone()).collect(),
+            is_closed: lanes.iter().map(|&lane| self.is_closed[lane]).collect(),
+            epsilon: self.epsilon,
         }
     }
 }

@@ -57,7 +57,7 @@ impl LanczosConfig {
 /// rounding or breakdowns bring its further copies into the Krylov space.
 ///
 /// An operator that has [lanes](LinearOperator::lanes) is solved in their frame; a start v is then
-/// replaced by A·v, at the price of one product.
+/// replaced by A·v, at the price of one product, so that all coordinates are those of products.
 #[derive(Clone, Debug)]
 pub struct Lanczos {
     config: LanczosConfig,
@@ -70,17 +70,12 @@ impl EigenSolver for Lanczos {
         start: Option<&ParamBlock>,
     ) -> Result<EigenResult> {
         let LanczosConfig { num_eigenvalues: k, rel_tol, max_applies, .. } = self.config;
-        check_settings(operator, start, k, rel_tol, max_applies)?;
+        check_settings(operator.space(), start, k, rel_tol, max_applies)?;
         let start = start.map(sum).transpose()?;
         if let Some(lanes) = operator.lanes()? {
             let found = self.solve_one(lanes, start.as_ref())?;
-            // Outside the frame A is zero, and zero may be what is wanted.
-            let beyond = match self.config.which {
-                Which::LargestAlgebraic => found.pairs.iter().any(|p| p.value < 0.0),
-                Which::SmallestAlgebraic => found.pairs.iter().any(|p| p.value > 0.0),
-                Which::LargestMagnitude => false,
-            };
-            if !beyond {
+            let values = found.pairs.iter().map(|p| (p.value, p.converged));
+            if !self.needs_all_of_space(values, found.n_applies) {
                 return Ok(found);
             }
         }
@@ -98,17 +93,33 @@ pub(crate) struct LaneResult {
 }
 
 impl Lanczos {
+    /// Whether a result in a smaller frame, eigenvalues and whether they converged, is not the answer:
+    /// outside the frame A is zero, and zero may be what is wanted; and a basis may be closed by the
+    /// rounding of a frame whose coordinates are far from unique.
+    pub(crate) fn needs_all_of_space(
+        &self,
+        mut found: impl Iterator<Item = (f64, bool)>,
+        n_applies: usize,
+    ) -> bool {
+        found.any(|(value, converged)| {
+            let beyond = match self.config.which {
+                Which::LargestAlgebraic => value < 0.0,
+                Which::SmallestAlgebraic => value > 0.0,
+                Which::LargestMagnitude => false,
+            };
+            beyond || (!converged && n_applies < self.config.max_applies)
+        })
+    }
+
     fn solve_one(&self, lanes: &dyn Lanes, start: Option<&ParamVector>) -> Result<EigenResult> {
         let seeds = [self.config.seed];
         let mut n_applies = 0;
-        let start = match start {
-            None => lanes.random(&seeds),
-            Some(start) if lanes.is_dense() => lanes.images_of(start)?,
-            Some(start) => {
-                n_applies += 1;
-                lanes.apply(&lanes.images_of(start)?)?
-            }
+        let images = match start {
+            None => lanes.images(&lanes.random(&seeds))?,
+            Some(start) => lanes.images_of(start)?,
         };
+        let start = if lanes.is_dense() { images } else { lanes.apply(&images)? };
+        n_applies += usize::from(!lanes.is_dense());
         let start = LaneVectors::new(lanes, start)?;
         let mut found = self.solve_lanes(lanes, start, &seeds)?;
         let LaneResult { values, vectors, n_applies: steps } = found.remove(0);
@@ -130,6 +141,8 @@ impl Lanczos {
         start: LaneVectors,
         seeds: &[u64],
     ) -> Result<Vec<LaneResult>> {
+        let LanczosConfig { num_eigenvalues: k, rel_tol, max_applies, .. } = self.config;
+        check_settings(lanes.space(), None, k, rel_tol, max_applies)?;
         let norms = dots(&start, &start)?;
         let start = match norms.iter().all(|norm| *norm > 0.0) {
             true => start,
@@ -189,19 +202,19 @@ impl Run<'_> {
         loop {
             let rest = krylov.step(lanes, &unit)?;
             self.n_applies += 1;
-            let mut betas = vec![0.0; ended.len()];
+            let mut closed = Vec::new();
             for lane in 0..ended.len() {
                 if ended[lane].is_none() {
                     let found = krylov.eigen(lane)?;
                     ended[lane] = self.end(&found, krylov.len(), lanes);
-                    betas[lane] = found.beta;
+                    closed.extend((found.is_closed && ended[lane].is_none()).then_some(lane));
                 }
             }
             let open: Vec<usize> = (0..ended.len()).filter(|&i| ended[i].is_none()).collect();
             let is_full = krylov.len() == capacity;
             if is_full && !open.is_empty() {
                 unit = self.restart(&krylov, &open)?;
-            } else if let Some(next) = self.next(lanes, &mut krylov, &rest, &betas, &open)? {
+            } else if let Some(next) = self.next(lanes, &mut krylov, &rest, &closed, &open)? {
                 unit = next;
             } else {
                 // No direction is left: what there is of pairs is exact.
@@ -228,7 +241,7 @@ impl Run<'_> {
     /// The wanted pairs of a lane.
     fn pairs(&self, found: &LaneEigen, lanes: &dyn Lanes) -> Ended {
         let LanczosConfig { num_eigenvalues, rel_tol, which, .. } = *self.config;
-        let LaneEigen { eigen, residuals, beta } = found;
+        let LaneEigen { eigen, residuals, beta, .. } = found;
         let (epsilon, scale) = (lanes.space().epsilon(), eigen.norm().max(*beta));
         let wanted = eigen.order(which).into_iter().take(num_eigenvalues);
         let pair = |i: usize| {
@@ -245,8 +258,7 @@ impl Run<'_> {
     fn end(&self, found: &LaneEigen, m: usize, lanes: &dyn Lanes) -> Option<Ended> {
         let LanczosConfig { num_eigenvalues: k, max_applies, min_steps, .. } = *self.config;
         let pairs = self.pairs(found, lanes);
-        let (epsilon, dim) = (lanes.space().epsilon(), lanes.space().n_params());
-        let is_closed = is_breakdown(found.beta, found.eigen.norm(), epsilon) || m == dim;
+        let is_closed = found.is_closed || m == lanes.space().n_params();
         let is_complete = m >= min_steps && pairs.values.iter().all(|v| v.2);
         let is_spent = self.n_applies >= max_applies;
         ((m >= k && (is_complete || is_closed)) || is_spent).then_some(pairs)
@@ -258,27 +270,23 @@ impl Run<'_> {
         lanes: &dyn Lanes,
         krylov: &mut Krylov,
         rest: &LaneVectors,
-        betas: &[f64],
+        closed: &[usize],
         open: &[usize],
     ) -> Result<Option<LaneVectors>> {
         if open.is_empty() {
             return Ok(None);
         }
-        let epsilon = lanes.space().epsilon();
-        let scale = |lane: usize| krylov.norm(lane).max(betas[lane]);
-        let broken: Vec<usize> =
-            open.iter().copied().filter(|&i| is_breakdown(betas[i], scale(i), epsilon)).collect();
-        if broken.is_empty() {
+        if closed.is_empty() {
             return Ok(Some(rest.normalized()));
         }
         // Several pairs are wanted and the basis is closed before there are as many: a new direction.
-        broken.iter().for_each(|&lane| krylov.close(lane));
+        closed.iter().for_each(|&lane| krylov.close(lane));
         let seeds: Vec<u64> =
             self.active.iter().map(|&lane| self.seeds[lane] ^ krylov.len() as u64).collect();
         let random = LaneVectors::new(lanes, lanes.random(&seeds))?.normalized();
         let fresh = krylov.orthogonal_to(lanes, random.coordinates)?;
         let norms = dots(&fresh, &fresh)?;
-        let exhausted = broken.iter().any(|&lane| norms[lane] <= epsilon);
+        let exhausted = closed.iter().any(|&lane| norms[lane] <= lanes.space().epsilon());
         Ok((!exhausted).then(|| fresh.normalized()))
     }
 
@@ -317,11 +325,6 @@ impl Run<'_> {
             self.results[self.active[lane]] = Some(result);
         }
     }
-}
-
-/// Whether rounding is all that is left of the next vector.
-fn is_breakdown(beta: f64, scale: f64, epsilon: f64) -> bool {
-    beta <= 32.0 * epsilon * scale
 }
 
 /// The sum of the rows: a start vector with a part of each.

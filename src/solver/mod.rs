@@ -14,7 +14,7 @@ use burn::config::Config;
 
 use crate::error::{Error, Result};
 use crate::operator::LinearOperator;
-use crate::params::{ParamBlock, ParamVector};
+use crate::params::{ParamBlock, ParamSpace, ParamVector};
 
 pub(crate) use lanczos::LaneResult;
 pub use lanczos::{Lanczos, LanczosConfig};
@@ -119,7 +119,7 @@ pub(crate) fn tolerance(rel_tol: f64, value: f64, norm: f64, epsilon: f64) -> f6
 
 /// Checks the settings that all solvers share, and that the start fits the operator.
 pub(crate) fn check_settings(
-    operator: &dyn LinearOperator,
+    space: &ParamSpace,
     start: Option<&ParamBlock>,
     k: usize,
     rel_tol: f64,
@@ -128,9 +128,9 @@ pub(crate) fn check_settings(
     let fail =
         |setting, value: String, expected| Err(Error::InvalidSetting { setting, value, expected });
     if let Some(block) = start {
-        operator.space().check(block.space())?;
+        space.check(block.space())?;
     }
-    if k == 0 || k > operator.dim() {
+    if k == 0 || k > space.n_params() {
         return fail("num_eigenvalues", k.to_string(), "from 1 to the number of parameters");
     }
     if !(rel_tol > 0.0 && rel_tol < 1.0) {

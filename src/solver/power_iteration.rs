@@ -59,7 +59,7 @@ impl EigenSolver for PowerIteration {
     ) -> Result<EigenResult> {
         let PowerIterationConfig { num_eigenvalues: k, rel_tol, max_applies, which, seed } =
             self.config;
-        check_settings(operator, start, k, rel_tol, max_applies)?;
+        check_settings(operator.space(), start, k, rel_tol, max_applies)?;
         let applies_before = operator.n_applies();
         let used = || operator.n_applies() - applies_before;
         // What is iterated is sign·A + shift.

@@ -131,7 +131,7 @@ fn sampling_with_replacement_repeats_samples() {
     let values = config.init(half_squared_error).measure(&model, &data).unwrap().values;
     let doubled = values.iter().filter(|v| (**v - h).abs() < 1e-12).count();
     let single = values.iter().filter(|v| (**v - h / 2.0).abs() < 1e-12).count();
-    assert_eq!(doubled + single, 64);
+    assert_eq!(doubled + single, 64, "{values:?}");
     assert!(doubled > 0 && single > 0);
 }
 
