@@ -7,13 +7,12 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::hint::black_box;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use burn_sharpness::{LinearOperator, ParamVector};
 use clap::Parser;
 use serde::Serialize;
+use support::clock::{median, minimum, threads, time};
 use support::{BATCH_SIZES, Case, Loss};
 
 /// Times gradient, primal pass, tangent pass and graph preparation in turn.
@@ -78,13 +77,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The number of threads that burn's matrix products use.
-fn threads() -> usize {
-    let set = std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok());
-    let available = || std::thread::available_parallelism().map_or(1, Into::into);
-    set.filter(|n| *n > 0).unwrap_or_else(available)
-}
-
 fn measure(loss: Loss, batch: usize, rounds: usize) -> Measured {
     let case = Case::new(loss, batch);
     let operator = case.primal();
@@ -112,15 +104,6 @@ fn measure(loss: Loss, batch: usize, rounds: usize) -> Measured {
     Measured { loss: loss.name(), batch, check, times_ms }
 }
 
-/// Milliseconds; dropping the result is not counted.
-fn time<T>(f: impl FnOnce() -> T) -> f64 {
-    let start = Instant::now();
-    let result = black_box(f());
-    let elapsed = start.elapsed();
-    drop(result);
-    elapsed.as_secs_f64() * 1e3
-}
-
 fn header() -> String {
     let parts: String = PARTS.iter().map(|part| format!(" {part:>15}")).collect();
     format!("{:>13} {:>5}{parts} {:>16} {:>7}", "loss", "batch", "tangent/gradient", "HVP/s")
@@ -139,15 +122,4 @@ fn row(measured: &Measured) -> String {
     let ratio = format!("{:.2} ({:.2})", tangent.0 / gradient.0, tangent.1 / gradient.1);
     let per_second = 1e3 / tangent.0;
     format!("{:>13} {:>5}{times} {ratio:>16} {per_second:>7.0}", measured.loss, measured.batch)
-}
-
-fn median(times: &[f64]) -> f64 {
-    let mut sorted = times.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let n = sorted.len();
-    f64::midpoint(sorted[(n - 1) / 2], sorted[n / 2])
-}
-
-fn minimum(times: &[f64]) -> f64 {
-    times.iter().copied().fold(f64::INFINITY, f64::min)
 }

@@ -1,16 +1,21 @@
 //! What the benchmarks measure: the gradient and the Hessian-vector product of one network on one
 //! batch, with values that the peers' scripts reproduce bit for bit.
 
+#![allow(dead_code)] // not every benchmark uses everything
+
+pub mod clock;
+pub mod learnable;
+
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use burn_sharpness::graph::{CompiledHessian, LossGraph, ModelState};
-use burn_sharpness::{HessianOperator, LinearOperator, ParamVector};
+use burn_sharpness::{HessianOperator, LinearOperator, ParamBlock, ParamVector};
 
 /// Widths of the network: input, two hidden layers with ReLU, classes.
-const WIDTHS: [usize; 4] = [3072, 512, 512, 10];
+pub const WIDTHS: [usize; 4] = [3072, 512, 512, 10];
 const CLASSES: usize = WIDTHS[3];
 
 /// Numbers of samples per batch.
@@ -34,6 +39,20 @@ impl Loss {
             Self::Mse => "mse",
         }
     }
+
+    /// The loss of the network on a batch.
+    pub fn function(self) -> impl Fn(&Mlp, Batch) -> Tensor<1> + Copy + use<> {
+        move |model, (x, labels, targets)| {
+            let outputs = model.forward(x);
+            match self {
+                Self::CrossEntropy => {
+                    let loss = CrossEntropyLossConfig::new().init(&outputs.device());
+                    loss.forward(outputs, labels)
+                }
+                Self::Mse => (outputs - targets).powi_scalar(2).sum_dim(1).mean(),
+            }
+        }
+    }
 }
 
 #[derive(Module, Debug)]
@@ -42,7 +61,8 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    fn new(device: &Device) -> Self {
+    /// The network at initialization.
+    pub fn new(device: &Device) -> Self {
         let layer = |(i, width): (usize, &[usize])| {
             // The scale of burn's and PyTorch's default for linear layers.
             let bound = 1.0 / (width[0] as f32).sqrt();
@@ -68,14 +88,14 @@ impl Mlp {
 }
 
 /// Inputs, labels, one-hot labels.
-type Batch = (Tensor<2>, Tensor<1, Int>, Tensor<2>);
+pub type Batch = (Tensor<2>, Tensor<1, Int>, Tensor<2>);
 
 /// One model, batch and loss.
 pub struct Case {
-    loss: Loss,
+    pub loss: Loss,
     device: Device,
-    model: Mlp,
-    batch: Batch,
+    pub model: Mlp,
+    pub batch: Batch,
 }
 
 impl Case {
@@ -87,27 +107,17 @@ impl Case {
         let labels = Tensor::<1, Int>::from_data(labels.as_slice(), &device);
         let targets = labels.clone().one_hot::<2>(CLASSES).float();
         let batch = (Tensor::from_data(inputs, &device), labels, targets);
-        let model = Mlp::new(&device);
-        Self { loss, device, model, batch }
+        Self::of(loss, Mlp::new(&device), batch)
     }
 
-    fn loss_fn(&self) -> impl Fn(&Mlp, Batch) -> Tensor<1> + use<> {
-        let loss = self.loss;
-        move |model, (x, labels, targets)| {
-            let outputs = model.forward(x);
-            match loss {
-                Loss::CrossEntropy => {
-                    let loss = CrossEntropyLossConfig::new().init(&outputs.device());
-                    loss.forward(outputs, labels)
-                }
-                Loss::Mse => (outputs - targets).powi_scalar(2).sum_dim(1).mean(),
-            }
-        }
+    pub fn of(loss: Loss, model: Mlp, batch: Batch) -> Self {
+        let device = batch.0.device();
+        Self { loss, device, model, batch }
     }
 
     /// One gradient by burn's own autodiff: what a training step pays before its optimizer.
     pub fn gradient(&self) -> Gradients {
-        let gradients = self.loss_fn()(&self.model, self.batch.clone()).backward();
+        let gradients = self.loss.function()(&self.model, self.batch.clone()).backward();
         self.sync();
         gradients
     }
@@ -115,7 +125,7 @@ impl Case {
     /// The primal pass. From the second call on it also records the loss and finds it compiled,
     /// but does no other graph work.
     pub fn primal(&self) -> HessianOperator {
-        let operator = HessianOperator::new(&self.model, self.batch.clone(), self.loss_fn());
+        let operator = HessianOperator::new(&self.model, self.batch.clone(), self.loss.function());
         let operator = operator.expect("the network is supported");
         self.sync();
         operator
@@ -128,10 +138,17 @@ impl Case {
         product
     }
 
+    /// One product for each vector of a block.
+    pub fn tangents(&self, operator: &HessianOperator, block: &ParamBlock) -> ParamBlock {
+        let products = operator.apply_block(block).expect("the vectors fit");
+        self.sync();
+        products
+    }
+
     /// Records the loss: the graph work that every primal pass repeats.
     pub fn record(&self) -> LossGraph {
         let state = ModelState::of(&self.model).expect("the model has parameters");
-        LossGraph::capture(&self.model, &state, &self.batch, &self.loss_fn())
+        LossGraph::capture(&self.model, &state, &self.batch, &self.loss.function())
             .expect("the loss can be recorded")
     }
 
