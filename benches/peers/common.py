@@ -14,13 +14,21 @@ LOSSES = ("cross-entropy", "mse")
 
 
 def options(description):
-    """Parses the arguments and pins this process to as many processors as it may use threads."""
+    return started(parser(description))
+
+
+def parser(description):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=30, help="rounds per batch size and loss")
     parser.add_argument("--batches", type=lambda s: [int(b) for b in s.split(",")],
                         default=[8, 64, 256, 1024], help="batch sizes, separated by commas")
     parser.add_argument("--json", help="file for every measured time")
+    return parser
+
+
+def started(parser):
+    """Parses the arguments and pins this process to as many processors as it may use threads."""
     chosen = parser.parse_args()
     pin(chosen.threads)
     return chosen
@@ -108,10 +116,10 @@ def check(loss, gradient, products):
     return [float(loss), norm(gradient), size]
 
 
-def interleaved(parts, rounds):
+def interleaved(parts, rounds, warm_up=None):
     """Runs each part once per round, so that all see the same load; milliseconds per part."""
     times = {name: [] for name in parts}
-    warm_up = 2 + rounds // 10
+    warm_up = 2 + rounds // 10 if warm_up is None else warm_up
     for turn in range(warm_up + rounds):
         for name, part in parts.items():
             start = time.perf_counter()
@@ -137,6 +145,11 @@ def report(chosen, framework, version, case):
                 median, least = statistics.median(measured), min(measured)
                 print(f"{framework} {loss} batch {size:5d} {name:32s} {median:9.2f} ({least:.2f})",
                       flush=True)
+    save(chosen, framework, version, cases)
+
+
+def save(chosen, framework, version, cases):
+    """Writes every measured time to the file of --json."""
     if chosen.json:
         whole = {"framework": framework, "version": version, "threads": chosen.threads,
                  "cases": cases}

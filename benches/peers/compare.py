@@ -50,37 +50,49 @@ def main():
     parser.add_argument("--program", help="a built ratios benchmark; without it cargo builds one")
     parser.add_argument("--json", help="file for every measured time")
     chosen = parser.parse_args()
-    ratios, everything = chosen.program or build(), []
+    ratios, everything = chosen.program or build("ratios"), []
     for threads in (int(n) for n in chosen.threads.split(",")):
-        reports = run_passes(chosen, ratios, threads)
+        reports = run_passes(chosen, commands(chosen, ratios, threads), threads)
         agree(reports)
         everything += reports
-        others = max(report["others"] for report in reports)
-        print(f"\n{threads} thread(s), {chosen.passes} passes of {chosen.rounds} rounds, other "
-              f"processes took up to {others:.0%} of the processors; {versions(reports)}\n")
+        headline(chosen, reports, threads)
         table(reports)
     if chosen.json:
         Path(chosen.json).write_text(json.dumps(everything), encoding="utf-8")
 
 
-def build():
-    """Builds the benchmark on all processors; returns the path of the program."""
-    command = ["cargo", "bench", "--bench", "ratios", "--no-run",
+def headline(chosen, reports, threads):
+    others = max(report["others"] for report in reports)
+    print(f"\n{threads} thread(s), {chosen.passes} passes of {chosen.rounds} rounds, other "
+          f"processes took up to {others:.0%} of the processors; {versions(reports)}\n")
+
+
+def build(benchmark):
+    """Builds a benchmark on all processors; returns the path of the program."""
+    command = ["cargo", "bench", "--bench", benchmark, "--no-run",
                "--message-format", "json-render-diagnostics"]
     output = subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True)
     messages = [json.loads(line) for line in output.stdout.splitlines() if line.startswith("{")]
     programs = [m["executable"] for m in messages
-                if m.get("executable") and m["target"]["name"] == "ratios"]
+                if m.get("executable") and m["target"]["name"] == benchmark]
     return programs[-1]
 
 
-def run_passes(chosen, ratios, threads):
-    """The reports of all passes; programs alternate, so that slow minutes hit all of them."""
+def commands(chosen, ratios, threads):
+    """The three programs, by name."""
     common = ["--rounds", str(chosen.rounds), "--batches", chosen.batches]
-    commands = {"ratios": [ratios, "--bench", *common]}
-    for script in ("bench_jax.py", "bench_torch.py"):
-        python = [chosen.python, "-B", "-W", "ignore", str(HERE / script)]
-        commands[script] = [*python, "--threads", str(threads), *common]
+    return {"ratios": [ratios, "--bench", *common],
+            **{name: script(chosen, name, threads, common)
+               for name in ("bench_jax.py", "bench_torch.py")}}
+
+
+def script(chosen, name, threads, options):
+    python = [chosen.python, "-B", "-W", "ignore", str(HERE / name)]
+    return [*python, "--threads", str(threads), *options]
+
+
+def run_passes(chosen, commands, threads):
+    """The reports of all passes; programs alternate, so that slow minutes hit all of them."""
     reports = []
     for turn in range(chosen.passes):
         for name, command in commands.items():

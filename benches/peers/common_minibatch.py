@@ -1,0 +1,90 @@
+"""What the scripts for mini-batch sharpness share: options, weights, batches, the report.
+
+Like `common`, import this before numpy, jax or torch.
+"""
+
+import json
+import statistics
+from pathlib import Path
+
+import common
+
+# As in benches/support/learnable.rs.
+SAMPLES = 4096
+SIGNAL = 0.1
+NOISY = 5
+
+TOLERANCE = 1e-2  # of the residual, relative to the eigenvalue
+MAX_PRODUCTS = 48  # per batch; the memory of a basis
+
+
+def options(description):
+    parser = common.parser(description)
+    parser.set_defaults(rounds=3, batches=[8, 32, 128])
+    parser.add_argument("--weights-dir", type=Path, required=True,
+                        help="what `cargo bench --bench minibatch -- --weights-dir` wrote")
+    parser.add_argument("--variants", help="names to measure, separated by commas")
+    return common.started(parser)
+
+
+def samples():
+    """Inputs and labels, bit for bit those of benches/support/learnable.rs."""
+    import numpy as np
+
+    noise, classes, _ = common.batch(SAMPLES)
+    means = np.float32(SIGNAL) * common.floats(4, (common.CLASSES, common.WIDTHS[0]))
+    drawn_anew = common.hashed(5, SAMPLES) % np.uint64(NOISY) == 0
+    other = (common.hashed(6, SAMPLES) % np.uint64(common.CLASSES)).astype(np.int64)
+    return noise + means[classes], np.where(drawn_anew, other, classes)
+
+
+def weights(folder):
+    """The parameters at initialization and after training."""
+    import numpy as np
+
+    initial = common.parameters()
+    flat = np.fromfile(folder / "trained.f32", "<f4")
+    ends = np.cumsum([p.size for p in initial])
+    assert flat.size == ends[-1], "trained.f32 does not hold the weights of this network"
+    parts = np.split(flat, ends[:-1])
+    return {"init": initial,
+            "trained": [part.reshape(p.shape) for part, p in zip(parts, initial)]}
+
+
+def report(chosen, framework, version, case):
+    """Measures by `case(params, inputs, labels) -> (gradient, variants)` for stacked batches.
+
+    `gradient()` is one gradient of the first batch; each variant returns for all batches the
+    eigenvalues, the residuals relative to them, and the number of products.
+    """
+    import numpy as np
+
+    inputs, labels = samples()
+    batches = json.loads((chosen.weights_dir / "batches.json").read_text(encoding="utf-8"))
+    cases = []
+    for name, params in weights(chosen.weights_dir).items():
+        for size in chosen.batches:
+            indices = np.array(batches[str(size)])
+            gradient, variants = case(params, inputs[indices], labels[indices])
+            if chosen.variants:
+                variants = {v: variants[v] for v in chosen.variants.split(",")}
+            found, trials = {}, {}
+            for variant, run in variants.items():
+                values, residuals, products = run()  # compiles
+                found[variant] = {"values": [float(x) for x in values], "hvps": int(products),
+                                  "residual": max(float(x) for x in residuals)}
+                trials |= common.interleaved({variant: run}, 1, 0)
+            # A way that takes three times as long as the fastest is not worth more than its trial.
+            fastest = min(trial for trial, in trials.values())
+            good = {v: run for v, run in variants.items() if trials[v][0] <= 3 * fastest}
+            times = trials | common.interleaved({"gradient": gradient, **good}, chosen.rounds, 0)
+            cases.append({"weights": name, "batch": size, "found": found, "times_ms": times})
+            for part, measured in times.items():
+                line = f"{framework} {name} batch {size:4d} {part:32s} "
+                line += f"{statistics.median(measured):9.1f} ({min(measured):.1f})"
+                if part in found:
+                    line += "  mean {:.4f}, {} products, residual {:.1e}".format(
+                        statistics.mean(found[part]["values"]), found[part]["hvps"],
+                        found[part]["residual"])
+                print(line, flush=True)
+    common.save(chosen, framework, version, cases)
