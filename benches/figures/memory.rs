@@ -1,0 +1,118 @@
+//! Memory: what one operator and one product add to model and data at the peak, over what one
+//! gradient adds, each in a fresh process of this program.
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::process::Command;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn_sharpness::{Batch, HessianOperator, LinearOperator};
+use clap::ValueEnum;
+
+use crate::convolutions::{device, images};
+use crate::networks::cnn::{PaperCnn, PaperCnnConfig};
+use crate::support::{Case, Loss};
+use crate::{Extent, line};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum What {
+    /// One gradient by burn.
+    Gradient,
+    /// One operator, and one product.
+    Product,
+}
+
+/// On which network.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Network {
+    Mlp,
+    Cnn,
+}
+
+type Failure = Box<dyn Error>;
+
+/// Prints `memory_over_gradient` for the MLP and `cnn_memory_over_gradient`.
+pub fn figures(extent: Extent) -> Result<(), Failure> {
+    let all = [
+        ("memory_over_gradient", Network::Mlp, 64),
+        ("memory_over_gradient", Network::Mlp, 1024),
+        ("cnn_memory_over_gradient", Network::Cnn, 64),
+    ];
+    let few = if extent == Extent::Full { all.len() } else { 1 };
+    for (name, network, batch) in all.into_iter().take(few) {
+        if cfg!(target_os = "linux") {
+            let product = measure(What::Product, network, batch)?;
+            line(name, batch, product / measure(What::Gradient, network, batch)?);
+        } else {
+            println!("{name} {batch} n/a");
+        }
+    }
+    Ok(())
+}
+
+/// Bytes at the peak, by a fresh process.
+fn measure(what: What, network: Network, batch: usize) -> Result<f64, Failure> {
+    let name = |value: &dyn Fn() -> Option<clap::builder::PossibleValue>| {
+        value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    };
+    let output = Command::new(env::current_exe()?)
+        .args(["--memory-of", &name(&|| what.to_possible_value())])
+        .args(["--network", &name(&|| network.to_possible_value())])
+        .args(["--batch", &batch.to_string()])
+        // Freed tensors go back to the system at once: the peak is that of live ones.
+        .env("MALLOC_MMAP_THRESHOLD_", "131072")
+        .output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+}
+
+/// What the fresh process does: prints the bytes that the peak adds to model and data.
+pub fn report(what: What, network: Network, batch: usize) -> Result<(), Failure> {
+    let added = match network {
+        Network::Mlp => {
+            let case = Case::new(Loss::CrossEntropy, batch);
+            added(what, &case.model, &case.batch, case.loss.function())?
+        }
+        Network::Cnn => {
+            let device = device();
+            let model = PaperCnnConfig::new().init(&device);
+            // Burn draws a parameter at its first use: now, so that it counts as the model.
+            let model = model.clone().fork(&device);
+            added(what, &model, &images(batch, &device), PaperCnn::loss)?
+        }
+    };
+    println!("{added}");
+    Ok(())
+}
+
+fn added<M: Module, B: Batch>(
+    what: What,
+    model: &M,
+    batch: &B,
+    loss: impl Fn(&M, B) -> Tensor<1>,
+) -> Result<f64, Failure> {
+    // Sets the peak to what is used now.
+    fs::write("/proc/self/clear_refs", "5")?;
+    let before = peak()?;
+    match what {
+        What::Gradient => drop(loss(model, batch.clone()).backward()),
+        What::Product => {
+            let operator = HessianOperator::new(model, batch.clone(), loss)?;
+            drop(operator.apply(operator.gradient())?);
+        }
+    }
+    Ok(peak()? - before)
+}
+
+/// The peak of resident memory in bytes.
+fn peak() -> Result<f64, Failure> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes: f64 = line.ok_or("no VmHWM")?.trim().trim_end_matches(" kB").parse()?;
+    Ok(1024.0 * kilobytes)
+}
