@@ -30,6 +30,9 @@ struct Options {
     /// Batch sizes, separated by commas.
     #[arg(long, value_delimiter = ',', default_values_t = [8, 32, 128])]
     batches: Vec<usize>,
+    /// Mini-batches of a measurement.
+    #[arg(long, default_value_t = 16)]
+    num_batches: usize,
     /// Also writes every measured time to this file, as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -43,7 +46,6 @@ struct Options {
 }
 
 const LOSS: Loss = Loss::CrossEntropy;
-const NUM_BATCHES: usize = 16;
 const SEED: u64 = 0;
 
 /// Training: steps, batch size, learning rate.
@@ -65,7 +67,7 @@ struct Measured {
     times_ms: BTreeMap<&'static str, Vec<f64>>,
 }
 
-/// One measurement of the 16 batches.
+/// One measurement of all batches.
 #[derive(Serialize)]
 struct Found {
     values: Vec<f64>,
@@ -85,14 +87,14 @@ struct Report {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut options = Options::parse();
     if !options.bench {
-        (options.rounds, options.batches) = (1, vec![8]);
+        (options.rounds, options.batches, options.num_batches) = (1, vec![8], 1);
     }
     let device = Device::flex().autodiff();
     let data = learnable::samples(SAMPLES, &device);
     let steps = if options.bench { STEPS } else { 5 };
     let folder = options.weights_dir.as_deref();
     let trained = trained(folder, &data, steps)?;
-    let indices = options.batches.iter().map(|&b| Ok((b, indices(b)?)));
+    let indices = options.batches.iter().map(|&b| Ok((b, indices(b, options.num_batches)?)));
     let indices = indices.collect::<burn_sharpness::Result<BTreeMap<_, _>>>()?;
     if let Some(folder) = folder {
         fs::write(folder.join("batches.json"), serde_json::to_string(&indices)?)?;
@@ -104,8 +106,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (weights, model) in [("init", Mlp::new(&device)), ("trained", trained)] {
         for (&batch, indices) in &indices {
             let first = learnable::select(&data, &indices[0]);
-            let (found, times_ms) = measure(&model, &data, first, batch, options.rounds)?;
-            let tight = config(batch).with_rel_tol(1e-4).with_max_applies(500);
+            let config = config(batch, options.num_batches);
+            let (found, times_ms) = measure(&model, &data, first, &config, options.rounds)?;
+            let tight = if options.bench { 1e-4 } else { 1e-2 };
+            let tight = config.with_rel_tol(tight).with_max_applies(500);
             let tight = tight.init(LOSS.function()).measure(&model, &data)?.values;
             let measured = Measured { weights, batch, tight, found, times_ms };
             println!("{}", row(&measured));
@@ -138,9 +142,9 @@ fn trained(folder: Option<&Path>, data: &Batch, steps: usize) -> std::io::Result
     Ok(model)
 }
 
-fn config(batch_size: usize) -> MiniBatchSharpnessConfig {
+fn config(batch_size: usize, num_batches: usize) -> MiniBatchSharpnessConfig {
     MiniBatchSharpnessConfig::new(batch_size)
-        .with_num_batches(NUM_BATCHES)
+        .with_num_batches(num_batches)
         .with_rel_tol(1e-2)
         .with_sampling(Sampling::WithoutReplacement)
         .with_draws(Draws::Fixed)
@@ -148,8 +152,8 @@ fn config(batch_size: usize) -> MiniBatchSharpnessConfig {
 }
 
 /// The batches that every measurement draws.
-fn indices(batch_size: usize) -> burn_sharpness::Result<Vec<Vec<usize>>> {
-    draw_batches(Sampling::WithoutReplacement, SAMPLES, batch_size, NUM_BATCHES, SEED, 0)
+fn indices(batch_size: usize, num_batches: usize) -> burn_sharpness::Result<Vec<Vec<usize>>> {
+    draw_batches(Sampling::WithoutReplacement, SAMPLES, batch_size, num_batches, SEED, 0)
 }
 
 type Times = BTreeMap<&'static str, Vec<f64>>;
@@ -161,14 +165,14 @@ fn measure(
     model: &Mlp,
     data: &Batch,
     first: Batch,
-    batch_size: usize,
+    config: &MiniBatchSharpnessConfig,
     rounds: usize,
 ) -> burn_sharpness::Result<(BTreeMap<&'static str, Found>, Times)> {
     let case = Case::of(LOSS, model.clone(), first);
     let mut found = BTreeMap::new();
     let mut times_ms = Times::new();
     for round in 0..=rounds {
-        let mut estimator = config(batch_size).init(LOSS.function());
+        let mut estimator = config.init(LOSS.function());
         let gradient = time(|| case.gradient());
         let cold = estimator.measure(model, data)?;
         let warm = estimator.measure(model, data)?;

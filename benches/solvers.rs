@@ -115,13 +115,16 @@ struct Problem {
 fn main() -> Result<()> {
     let mut options = Options::parse();
     if !options.bench {
-        options = Options { samples: 16, steps: 10, batch: 4, batches: 1, ..options };
+        options = Options { samples: 16, batches: 0, ..options };
     }
     let device = Device::flex().autodiff();
     let data = samples(options.samples, &device);
     println!("{}", header());
     let initial = Mlp::new(&device);
     table("initialization", &options, &data, initial.clone(), 0)?;
+    if !options.bench {
+        return Ok(());
+    }
     let (edge, step) = to_the_edge(&options, &data, initial)?;
     table("edge of stability", &options, &data, edge, step)?;
     println!(
@@ -176,10 +179,12 @@ fn table(state: &str, options: &Options, data: &Batch, earlier: Mlp, step: usize
     let indices = |i: usize| (i * options.batch..(i + 1) * options.batch).collect::<Vec<_>>();
     let mini = (0..options.batches).map(|i| problem(select(data, &indices(i))));
     let mini = mini.collect::<Result<Vec<_>>>()?;
-    let of_full = [Start::Random, Start::Earlier, Start::EarlierAndOthers];
-    let of_mini = [of_full.as_slice(), &[Start::FullBatch]].concat();
-    rows(state, "full batch", &full, &of_full)?;
-    rows(state, "mini-batch", &mini, &of_mini)
+    let starts = [Start::Random, Start::Earlier, Start::EarlierAndOthers, Start::FullBatch];
+    if mini.is_empty() {
+        return rows(state, "full batch", &full, &starts[..1]);
+    }
+    rows(state, "full batch", &full, &starts[..3])?;
+    rows(state, "mini-batch", &mini, &starts)
 }
 
 fn header() -> String {

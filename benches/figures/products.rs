@@ -58,16 +58,16 @@ pub fn products(extent: Extent, rounds: usize) -> Result<()> {
 
 /// The whole measurement of 16 batches to a residual of 1%, in gradients of these batches.
 pub fn sharpness(extent: Extent, rounds: usize) -> Result<()> {
-    const NUM_BATCHES: usize = 16;
+    let num_batches = if extent == Extent::Test { 1 } else { 16 };
     let device = Device::flex().autodiff();
     let (model, data) = (Mlp::new(&device), samples(SAMPLES, &device));
     for &batch in extent.batches(&[8, 32, 128]) {
         let sampling = Sampling::WithoutReplacement;
-        let drawn = draw_batches(sampling, SAMPLES, batch, NUM_BATCHES, 0, 0)?;
+        let drawn = draw_batches(sampling, SAMPLES, batch, num_batches, 0, 0)?;
         let case = |indices: &Vec<usize>| Case::of(LOSS, model.clone(), select(&data, indices));
         let cases: Vec<Case> = drawn.iter().map(case).collect();
         let config = MiniBatchSharpnessConfig::new(batch)
-            .with_num_batches(NUM_BATCHES)
+            .with_num_batches(num_batches)
             .with_sampling(sampling)
             .with_draws(Draws::Fixed)
             .with_rel_tol(1e-2);
