@@ -33,7 +33,7 @@ struct Options {
     #[arg(long, default_value_t = 16)]
     batch: usize,
     /// Mini-batches over which counts are averaged.
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 4)]
     batches: usize,
     /// Passed by `cargo bench`; without it (`cargo test --benches`) a tiny run is made.
     #[arg(long, hide = true)]
@@ -45,7 +45,7 @@ const LOSS: Loss = Loss::Mse;
 /// Training steps between a batch's earlier eigenvector and its solve.
 const APART: usize = 5;
 const TOLERANCES: [f64; 2] = [1e-2, 1e-3];
-const MAX_APPLIES: usize = 500;
+const MAX_APPLIES: usize = 300;
 
 /// A start vector: its name, and how to make it.
 #[derive(Clone, Copy)]
