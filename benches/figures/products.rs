@@ -2,7 +2,8 @@
 
 use burn::tensor::{Device, Distribution, Tensor};
 use burn_sharpness::estimator::{Draws, MiniBatchSharpnessConfig, Sampling, draw_batches};
-use burn_sharpness::{HessianOperator, ParamBlock, ParamVector, Result};
+use burn_sharpness::operator::Lanes;
+use burn_sharpness::{LinearOperator, ParamBlock, Result};
 
 use crate::support::clock::{interleaved, median_ratio};
 use crate::support::learnable::{SAMPLES, samples, select};
@@ -13,11 +14,13 @@ const LOSS: Loss = Loss::CrossEntropy;
 /// Vectors of a block.
 const BLOCK: usize = 8;
 
-/// `hvp_over_gradient` times this: one product by the fastest path that a solver can take.
-///
-/// TODO: the row-space product goes in here. Until then the best path is the dense one.
-fn best_product(case: &Case, operator: &HessianOperator, v: &ParamVector) {
-    case.tangent(operator, v);
+/// `hvp_over_gradient` times this: one product as a solver's step computes it, in row-space vectors,
+/// from images to coordinates and from these to images.
+fn best_product(lanes: &dyn Lanes, images: &Tensor<2>) {
+    let coordinates = lanes.apply(images).expect("the images fit");
+    let images = lanes.images(&coordinates).expect("the coordinates fit");
+    lanes.space().device().sync().expect("the device works");
+    drop(images);
 }
 
 /// Dense products, a block of them, the best product, and the first product of an operator.
@@ -26,6 +29,8 @@ pub fn products(extent: Extent, rounds: usize) -> Result<()> {
         let case = Case::new(LOSS, batch);
         let operator = case.primal();
         let v = case.direction(&operator);
+        let lanes = operator.lanes()?.expect("row-space vectors pay at every batch size");
+        let images = lanes.images_of(&v)?;
         let block = ParamBlock::from_vectors(&vec![v.clone(); BLOCK])?;
         let rounds = rounds_at(batch, rounds);
         let [gradient, dense, best, first] = interleaved(
@@ -33,7 +38,7 @@ pub fn products(extent: Extent, rounds: usize) -> Result<()> {
             [
                 &mut || drop(case.gradient()),
                 &mut || drop(case.tangent(&operator, &v)),
-                &mut || best_product(&case, &operator, &v),
+                &mut || best_product(lanes, &images),
                 &mut || drop(case.tangent(&case.primal(), &v)),
             ],
         );

@@ -1,6 +1,7 @@
 //! Orthonormal Krylov bases of all lanes, and the eigenpairs of each operator in its basis.
 //!
-//! Each new vector is orthogonalized against the whole basis twice, so no spurious copies of
+//! Each new vector is orthogonalized twice: against the last two basis vectors, which is all that a
+//! symmetric A needs in exact arithmetic, and then against the whole basis, so that no spurious copies of
 //! eigenvalues appear (Paige 1976). All coefficients are kept, not only the three of the Lanczos
 //! recurrence, so that A·Q = Q·H + r·eᵀ holds to rounding even where A is not quite symmetric; the
 //! residual of a Ritz pair then needs no product:
@@ -21,6 +22,8 @@ pub(super) struct Krylov {
     basis: Rows,
     /// Images of the basis, where they are not the basis itself.
     images: Option<Rows>,
+    /// The last two basis vectors, the last one first.
+    last: Vec<LaneVectors>,
     /// For each lane the columns of H; column j has j + 1 entries, and ‖r‖ after step j.
     columns: Vec<Vec<Vec<f64>>>,
     betas: Vec<Vec<f64>>,
@@ -48,6 +51,7 @@ impl Krylov {
         Self {
             basis: rows(),
             images: (!lanes.is_dense()).then(rows),
+            last: Vec::new(),
             columns: vec![Vec::new(); k],
             betas: vec![Vec::new(); k],
             is_closed: vec![false; k],
@@ -67,18 +71,31 @@ impl Krylov {
         if let Some(images) = &mut self.images {
             images.push(&unit.images);
         }
-        let product = lanes.apply(&unit.images)?;
-        let (product, first) = self.project_out(product);
-        let (rest, second) = self.project_out(product);
+        self.last.insert(0, unit.clone());
+        self.last.truncate(2);
+        let mut rest = lanes.apply(&unit.images)?;
+        let mut scalars = Vec::new();
+        for vector in &self.last {
+            let coefficient = row_dots(&rest, &vector.images);
+            rest = rest - vector.coordinates.clone() * coefficient.clone();
+            scalars.push(coefficient);
+        }
+        let (rest, coefficients) = self.project_out(rest);
+        scalars.push(coefficients);
         let rest = LaneVectors::new(lanes, rest)?;
         let scale = lanes.rounding_scale(&rest.coordinates);
-        let scalars = Tensor::cat(vec![first + second, rest.squared_norms(), scale], 1);
+        scalars.extend([rest.squared_norms(), scale]);
+        let scalars = Tensor::cat(scalars, 1);
         let [_, width] = scalars.dims();
         let scalars = read(scalars.flatten(0, 1))?;
-        let m = self.len();
+        let (m, n_last) = (self.len(), self.last.len());
         for (lane, scalars) in scalars.chunks_exact(width).enumerate() {
             let (square, scale) = (scalars[width - 2], scalars[width - 1]);
-            self.columns[lane].push(scalars[..m].to_vec());
+            let mut column = scalars[n_last..n_last + m].to_vec();
+            for (back, coefficient) in scalars[..n_last].iter().enumerate() {
+                column[m - 1 - back] += coefficient;
+            }
+            self.columns[lane].push(column);
             // Rounding may leave a negative square, but NaN stays NaN.
             self.betas[lane].push(if square < 0.0 { 0.0 } else { square.sqrt() });
             self.is_closed[lane] = square <= 16.0 * self.epsilon * scale && square < 0.5 * scale;
@@ -89,11 +106,11 @@ impl Krylov {
     /// Each row minus its projection on its basis, and the coefficients `[K, room]`.
     fn project_out(&self, rows: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
         let [k, width] = rows.dims();
-        let basis = &self.basis.rows;
-        let images = self.images.as_ref().map_or(basis, |images| &images.rows);
+        let basis = self.basis.written();
+        let images = self.images.as_ref().map_or_else(|| basis.clone(), Rows::written);
         let room = basis.dims()[1];
-        let coefficients = images.clone().matmul(rows.clone().reshape([k, width, 1]));
-        let projection = basis.clone().swap_dims(1, 2).matmul(coefficients.clone());
+        let coefficients = images.matmul(rows.clone().reshape([k, width, 1]));
+        let projection = basis.swap_dims(1, 2).matmul(coefficients.clone());
         (rows - projection.reshape([k, width]), coefficients.reshape([k, room]))
     }
 
@@ -158,6 +175,7 @@ impl Krylov {
         Self {
             basis: self.basis.select(lanes),
             images: self.images.as_ref().map(|images| images.select(lanes)),
+            last: self.last.iter().map(|vectors| vectors.select(lanes)).collect(),
             columns: lanes.iter().map(|&lane| self.columns[lane].clone()).collect(),
             betas: lanes.iter().map(|&lane| self.betas[lane].clone()).collect(),
             is_closed: lanes.iter().map(|&lane| self.is_closed[lane]).collect(),
@@ -166,8 +184,8 @@ impl Krylov {
     }
 }
 
-/// For each lane the rows of a growing matrix: the memory doubles when it is full, rows are written in
-/// place, and those that are not yet written are zero.
+/// For each lane the rows of a matrix that grows by eight rows when it is full; rows are written in place,
+/// and those that are not yet written are zero.
 struct Rows {
     rows: Tensor<3>,
     len: usize,
@@ -184,7 +202,7 @@ impl Rows {
     fn push(&mut self, vectors: &Tensor<2>) {
         let [k, room, width] = self.rows.dims();
         if self.len == room {
-            let more = [k, room.min(self.capacity - room), width];
+            let more = [k, 8.min(self.capacity - room), width];
             let more = Tensor::zeros(more, (&self.rows.device(), self.rows.dtype()));
             self.rows = Tensor::cat(vec![std::mem::replace(&mut self.rows, more.clone()), more], 1);
         }
@@ -192,6 +210,12 @@ impl Rows {
         let rows = std::mem::replace(&mut self.rows, row.clone());
         self.rows = rows.slice_assign([0..k, self.len..self.len + 1, 0..width], row);
         self.len += 1;
+    }
+
+    /// The rows that are written; of several lanes, among which they would be apart, all rows.
+    fn written(&self) -> Tensor<3> {
+        let rows = self.rows.clone();
+        if rows.dims()[0] == 1 { rows.narrow(1, 0, self.len) } else { rows }
     }
 
     fn select(&self, lanes: &[usize]) -> Self {
