@@ -158,9 +158,8 @@ fn indices(batch_size: usize, num_batches: usize) -> burn_sharpness::Result<Vec<
 
 type Times = BTreeMap<&'static str, Vec<f64>>;
 
-/// Cold is a new estimator: the first batch starts from a random vector, each later one from the
-/// eigenvector of the one before. Warm is the next measurement of the same estimator. The loss is
-/// compiled in both: the first round is not counted.
+/// Cold is a new estimator: every batch starts from its gradient and a random vector. Warm is the next
+/// measurement of the same estimator, which adds an eigenvector of the first. The loss is compiled in both: the first round is not counted.
 fn measure(
     model: &Mlp,
     data: &Batch,

@@ -141,7 +141,8 @@ impl CompiledLanes {
     /// Memory that one lane takes at most: its primal pass, and vectors of a solver with a basis of
     /// sixteen.
     pub fn bytes_per_lane(&self) -> usize {
-        let width: usize = self.graph.parts.iter().map(|part| part.shape.iter().product::<usize>()).sum();
+        let width: usize =
+            self.graph.parts.iter().map(|part| part.shape.iter().product::<usize>()).sum();
         let number = self.graph.primal.outputs[0].dtype.size();
         let copies = if self.is_dense() { 1 } else { 2 };
         self.programs(1).primal.peak_bytes() + (16 * copies + 6) * width * number

@@ -1,7 +1,7 @@
 //! # burn-sharpness
 //!
 //! How curved is the loss of a [burn](https://docs.rs/burn) model where training stands?
-//! Hessian-vector products at the price of about one gradient, eigensolvers on top of them, and
+//! Hessian-vector products at the price of about one gradient or less, eigensolvers on top of them, and
 //! the quantities of "Edge of Stochastic Stability" (arXiv 2412.20553): mini-batch sharpness, full
 //! batch sharpness, batch sharpness, to be compared with 2/η.
 //!
@@ -39,6 +39,7 @@
 //! | measure during training | [`MiniBatchSharpnessConfig`](estimator::MiniBatchSharpnessConfig), [`FullBatchSharpnessConfig`](estimator::FullBatchSharpnessConfig), [`BatchSharpnessConfig`](estimator::BatchSharpnessConfig) |
 //! | choose between training and evaluation, with or without dropout | [`Mode`] |
 //! | products with the Hessian | [`HessianOperator`], [`FullBatchHessian`](operator::FullBatchHessian) |
+//! | products with the Hessians of several batches at once | [`HessianLanes`](operator::HessianLanes) |
 //! | other ends of the spectrum, several eigenvalues | [`solver`] |
 //! | an operator of my own | [`ClosureOperator`](operator::ClosureOperator) |
 //! | pass my own batch type | [`Batch`], [`batch!`] |

@@ -140,8 +140,7 @@ impl JvpGraph {
         let n_outputs = 1 + self.gradients.iter().flatten().count();
         let mut products = graph.outputs[n_outputs..].iter().cloned();
         let present = self.tangent_outputs.iter();
-        let tangent_outputs =
-            present.map(|t| t.as_ref().and_then(|_| products.next())).collect();
+        let tangent_outputs = present.map(|t| t.as_ref().and_then(|_| products.next())).collect();
         Self { graph, tangent_outputs, ..self.clone() }
     }
 

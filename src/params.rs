@@ -370,9 +370,8 @@ impl ParamBlock {
     /// `vector` minus its projection on the vectors, which are orthonormal. On the device, without
     /// read-back.
     pub(crate) fn project_out(&self, vector: &ParamVector) -> ParamVector {
-        let projection = |rest: Tensor<1>, v: &ParamVector| {
-            rest - v.data.clone() * inner(&v.data, &vector.data)
-        };
+        let projection =
+            |rest: Tensor<1>, v: &ParamVector| rest - v.data.clone() * inner(&v.data, &vector.data);
         vector.space.vector(self.vectors.iter().fold(vector.data.clone(), projection))
     }
 }

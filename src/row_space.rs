@@ -26,6 +26,8 @@
 
 mod cost;
 mod matching;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 
@@ -197,7 +199,8 @@ impl Builder {
         let mean = self.emit.mul_scalar(&sum, 1.0 / found.rows.shape[0] as f64);
         self.known[part] = (found.gradient.clone(), Some(self.emit.sqrt(&mean)));
         for product in &found.products {
-            let image = if product.transposed { self.emit.transpose(&image) } else { image.clone() };
+            let image =
+                if product.transposed { self.emit.transpose(&image) } else { image.clone() };
             self.renamed.insert(product.out, image);
         }
         self.tangent.inputs.push((part, image));
@@ -210,9 +213,7 @@ impl Builder {
     /// h·V and δ·Vᵀ: from the coordinates, through Gram matrices, and from a dense V.
     fn images(&mut self, vector: &TensorIr, left: &Option<Side>, right: &Option<Side>) {
         let transposed_vector = self.emit.transpose(vector);
-        for (side, other, vector) in
-            [(left, right, vector), (right, left, &transposed_vector)]
-        {
+        for (side, other, vector) in [(left, right, vector), (right, left, &transposed_vector)] {
             let Some(side) = side else { continue };
             let image = self.emit.matmul(&side.rows, vector);
             self.image.outputs.push((side.part, image));

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use burn_sharpness::operator::{HessianLanes, LaneVectors, Lanes};
 use burn_sharpness::{Batch, HessianOperator, LinearOperator};
 use clap::ValueEnum;
 
@@ -21,8 +22,12 @@ use crate::{Extent, line};
 pub enum What {
     /// One gradient by burn.
     Gradient,
-    /// One operator, and one product.
-    Product,
+    /// One operator and one product in row-space vectors, as solvers work.
+    RowSpace,
+    /// One operator and one product of a vector of parameter space.
+    Dense,
+    /// The same at the first use of a loss, with the check of its gradient against burn's.
+    First,
 }
 
 /// On which network.
@@ -34,20 +39,21 @@ pub enum Network {
 
 type Failure = Box<dyn Error>;
 
-/// Prints `memory_over_gradient` for the MLP and `cnn_memory_over_gradient`.
+/// Prints `memory_over_gradient`, `dense_memory_over_gradient` and `first_memory_over_gradient` for the
+/// MLP, and the same with `cnn_` in front.
 pub fn figures(extent: Extent) -> Result<(), Failure> {
-    let all = [
-        ("memory_over_gradient", Network::Mlp, 64),
-        ("memory_over_gradient", Network::Mlp, 1024),
-        ("cnn_memory_over_gradient", Network::Cnn, 64),
-    ];
+    let all = [("", Network::Mlp, 64), ("", Network::Mlp, 1024), ("cnn_", Network::Cnn, 64)];
+    let of = [(What::RowSpace, ""), (What::Dense, "dense_"), (What::First, "first_")];
     let few = if extent == Extent::Full { all.len() } else { 1 };
-    for (name, network, batch) in all.into_iter().take(few) {
-        if cfg!(target_os = "linux") {
-            let product = measure(What::Product, network, batch)?;
-            line(name, batch, product / measure(What::Gradient, network, batch)?);
-        } else {
-            println!("{name} {batch} n/a");
+    for (prefix, network, batch) in all.into_iter().take(few) {
+        for (what, kind) in of {
+            let name = format!("{prefix}{kind}memory_over_gradient");
+            if cfg!(target_os = "linux") {
+                let product = measure(what, network, batch)?;
+                line(&name, batch, product / measure(What::Gradient, network, batch)?);
+            } else {
+                println!("{name} {batch} n/a");
+            }
         }
     }
     Ok(())
@@ -96,13 +102,23 @@ fn added<M: Module, B: Batch>(
     batch: &B,
     loss: impl Fn(&M, B) -> Tensor<1>,
 ) -> Result<f64, Failure> {
+    let batches = [batch.clone()];
+    if matches!(what, What::RowSpace | What::Dense) {
+        // Compiles and checks the loss.
+        drop(HessianLanes::new(model, &batches, &loss)?);
+    }
     // Sets the peak to what is used now.
     fs::write("/proc/self/clear_refs", "5")?;
     let before = peak()?;
     match what {
         What::Gradient => drop(loss(model, batch.clone()).backward()),
-        What::Product => {
-            let operator = HessianOperator::new(model, batch.clone(), loss)?;
+        What::RowSpace => {
+            let lanes = HessianLanes::new(model, &batches, &loss)?;
+            let gradient = LaneVectors::new(&lanes, lanes.gradients())?;
+            drop(LaneVectors::new(&lanes, lanes.apply(&gradient.images)?)?);
+        }
+        What::Dense | What::First => {
+            let operator = HessianOperator::new(model, batch.clone(), &loss)?;
             drop(operator.apply(operator.gradient())?);
         }
     }

@@ -115,9 +115,10 @@ impl<F> BatchSharpness<F> {
         F: Fn(&M, B) -> Tensor<1>,
     {
         let began = Instant::now();
-        let mut n_zero_gradients = 0;
+        let (mut n_zero_gradients, mut n_hvps) = (0, 0);
         let ratio = |group: &Group<'_, B>| {
             let ratios = directional_sharpness(group.lanes)?;
+            n_hvps += ratios.len();
             n_zero_gradients += ratios.iter().filter(|ratio| ratio.is_none()).count();
             Ok(ratios)
         };
@@ -125,7 +126,7 @@ impl<F> BatchSharpness<F> {
         let sample = monte_carlo.sample(model, data, &self.loss, self.n_measured, ratio)?;
         self.n_measured += 1;
         let Sample { estimate, values, draw } = sample;
-        let (n_hvps, elapsed) = (values.len(), began.elapsed());
+        let elapsed = began.elapsed();
         Ok(BatchSharpnessMeasurement { estimate, values, n_zero_gradients, n_hvps, draw, elapsed })
     }
 }

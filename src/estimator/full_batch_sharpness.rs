@@ -62,7 +62,7 @@ impl<F> FullBatchSharpness<F> {
     /// Measures at the model's present parameters. `data` holds the whole set: tensors whose first
     /// dimension counts samples.
     ///
-    /// Cost: a primal pass over the data, then at least nine products of about 1.2 gradients of the
+    /// Cost: a primal pass over the data, then at least eight products of about 1.2 gradients of the
     /// whole data each.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::model_state::ModelState;
 use crate::operator::{HessianLanes, HessianOperator, LaneVectors, Lanes};
 use crate::params::ParamVector;
-use crate::solver::{EigenSolver, LaneResult, LanczosConfig};
+use crate::solver::{LanczosConfig, LaneResult};
 
 /// Start vectors: the sum of the gradient, a random vector and, if there is one, an earlier
 /// eigenvector, each of norm 1; in a frame smaller than the space the product with that sum, so that all
@@ -29,7 +29,7 @@ pub(super) fn start(
     let mut images = unit(lanes.gradients())? + unit(lanes.random(seeds))?;
     // One of another model is no start.
     if let Some(earlier) = earlier.filter(|v| lanes.space().check(v.space()).is_ok()) {
-        images = images + lanes.images_of(earlier)?;
+        images = images + lanes.images_of(&earlier.normalized()?.0)?;
     }
     let coordinates = if lanes.is_dense() { images } else { lanes.apply(&images)? };
     LaneVectors::new(lanes, coordinates)
@@ -77,7 +77,7 @@ pub(super) fn top_of_lanes(
         let n_hvps = n_applies + start_products;
         let needs_all = solver.needs_all_of_space([(value, converged)].into_iter(), n_applies);
         if needs_all && !lanes.is_dense() {
-            let found = solver.solve(&whole(lane)?, None)?;
+            let found = solver.solve_on_all_of_space(&whole(lane)?, None)?;
             let (pair, n_hvps) = (found.first(), n_hvps + found.n_applies);
             return Ok(LaneTop {
                 value: pair.value,

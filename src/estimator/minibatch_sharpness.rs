@@ -45,7 +45,8 @@ pub struct MiniBatchSharpnessConfig {
     /// Converged when ‖H_Bv − λv‖ ≤ `rel_tol`·|λ|.
     #[config(default = 1e-2)]
     pub rel_tol: f64,
-    /// The most products per batch.
+    /// The most products per batch. That of a start in row space, and a second solve on all of
+    /// parameter space where that is needed, come on top.
     #[config(default = 100)]
     pub max_applies: usize,
     /// Memory for the mini-batches that are worked on side by side, in MiB: as many as fit, at least
@@ -95,8 +96,8 @@ impl MiniBatchSharpnessConfig {
 
 /// E_B[λ_max(H_B)] at frozen weights, by sampling mini-batches.
 ///
-/// Lives beside the training loop: the loss is compiled at the first measurement, and each solve
-/// starts from the last eigenvector found. Batches and start vectors come from a host generator
+/// Lives beside the training loop: the loss is compiled at the first measurement, and each measurement
+/// starts its solves from an eigenvector of the last one, the gradient and a random vector. Batches and start vectors come from a host generator
 /// of its own, so that training's random streams do not move.
 #[derive(Clone, Debug)]
 pub struct MiniBatchSharpness<F> {
@@ -139,14 +140,15 @@ impl<F> MiniBatchSharpness<F> {
     /// Measures at the model's present parameters. `data` holds the set that batches are drawn
     /// from: tensors whose first dimension counts samples.
     ///
-    /// Cost per batch: the primal pass (about one gradient) and at least nine products (Lanczos
-    /// takes eight steps before convergence counts, and one measures the residual), each about 1.2
-    /// gradients. The first measurement of a loss also compiles and checks it. Use the model once
+    /// Cost per batch: a primal pass (about one gradient) and at least eight products, nine where
+    /// vectors are in row space, whose start is a product too. A dense product takes about 1.2
+    /// gradients, one in row space less. Batches run side by side, as many as
+    /// [`memory_mib`](MiniBatchSharpnessConfig::memory_mib) holds. The first measurement of a loss also compiles and checks it. Use the model once
     /// before it: burn draws a parameter's initial value at its first use, and a measurement would
     /// draw in visit order.
     ///
     /// # Errors
-    /// [`Error::BatchSize`](crate::Error::BatchSize), [`Error::InvalidSetting`](crate::Error::InvalidSetting), and everything of [`HessianOperator::new`].
+    /// [`Error::BatchSize`](crate::Error::BatchSize), [`Error::InvalidSetting`](crate::Error::InvalidSetting), and everything of [`HessianOperator::new`](crate::HessianOperator::new).
     /// Not converging is counted in the result.
     pub fn measure<M, B>(&mut self, model: &M, data: &B) -> Result<MiniBatchSharpnessMeasurement>
     where
@@ -193,7 +195,7 @@ impl<F> MiniBatchSharpness<F> {
     /// these over steps is a mean along the trajectory, not at frozen weights.
     ///
     /// # Errors
-    /// As [`HessianOperator::new`].
+    /// As [`HessianOperator::new`](crate::HessianOperator::new).
     pub fn measure_live<M, B>(&mut self, model: &M, batch: B) -> Result<TopEigenvalue>
     where
         M: Module,
@@ -208,8 +210,9 @@ impl<F> MiniBatchSharpness<F> {
         Ok(top)
     }
 
-    /// Starts the next measurement from `vector`, for example the eigenvector of full-batch sharpness,
-    /// instead of the last eigenvector of this estimator. One of another model is ignored.
+    /// Starts the next measurement from the direction of `vector`, for example the eigenvector of
+    /// full-batch sharpness, instead of the last eigenvector of this estimator. One of another model is
+    /// ignored.
     pub fn start_from(&mut self, vector: &ParamVector) {
         self.earlier = Some(vector.clone());
     }

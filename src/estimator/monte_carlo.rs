@@ -111,9 +111,11 @@ impl MonteCarlo {
             // A batch with more than tensors may be another loss: recorded again, and by itself.
             let ready = match prepared.take().filter(|_| B::TENSORS_ONLY) {
                 Some(ready) => ready,
-                None => PreparedLoss::of(model, &state, &batch::select(data, &batches[done]), loss)?,
+                None => {
+                    PreparedLoss::of(model, &state, &batch::select(data, &batches[done]), loss)?
+                }
             };
-            let side_by_side = if B::TENSORS_ONLY { self.n_lanes(&ready) } else { 1 };
+            let side_by_side = if B::TENSORS_ONLY { self.n_lanes(&ready, done) } else { 1 };
             let batches = &batches[done..batches.len().min(done + side_by_side)];
             let state = state.with_operator(done);
             let tensors = batch::tensors(batch::select(data, &batches.concat()));
@@ -136,10 +138,16 @@ impl MonteCarlo {
         Ok(Sample { estimate, values, draw })
     }
 
-    /// How many mini-batches fit the memory side by side.
-    fn n_lanes(&self, prepared: &PreparedLoss) -> usize {
-        let bytes = prepared.lanes.bytes_per_lane();
-        (self.memory_mib * (1 << 20) / bytes.max(1)).clamp(1, self.num_batches)
+    /// How many mini-batches to work on side by side after `done` ones: what fits the memory and, with a
+    /// target, those that count in any case, then a quarter more at a time.
+    fn n_lanes(&self, prepared: &PreparedLoss, done: usize) -> usize {
+        let fits = (self.memory_mib << 20) / prepared.lanes.bytes_per_lane().max(1);
+        let useful = match self.target_relative_error {
+            None => self.num_batches,
+            Some(_) if done < self.min_batches => self.min_batches - done,
+            Some(_) => done / 4,
+        };
+        fits.min(useful).max(1)
     }
 
     fn is_enough(&self, n_batches: usize, values: &[f64]) -> bool {

@@ -37,7 +37,7 @@ use crate::solver::LanczosConfig;
 /// # Ok::<(), burn_sharpness::Error>(())
 /// ```
 pub trait Sharpness: Module {
-    /// H = ∇²L as an operator, with the loss and the gradient. Cost: about one gradient now, one
+    /// H = ∇²L as an operator, with the loss and the gradient. Cost: about one gradient now, 1.2
     /// per product later.
     ///
     /// # Errors

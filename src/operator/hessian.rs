@@ -21,8 +21,9 @@ use crate::params::{ParamBlock, ParamEntry, ParamSpace, ParamVector, finite};
 ///
 /// The primal pass runs once, when the operator is made: it computes the loss, the gradient and
 /// the residuals that every product shares. Each product then runs the tangent part only, at about
-/// the price of one gradient. Memory: the residuals (about the activations of a training step)
-/// until the operator is dropped.
+/// 1.2 gradients. Memory: the residuals (about the activations of a training step) until the operator
+/// is dropped. A solver that works in row space ([`lanes`](LinearOperator::lanes)) runs a primal pass of
+/// its own at first, whose residuals are kept too.
 #[derive(Debug)]
 pub struct HessianOperator {
     state: ModelState,

@@ -1,8 +1,8 @@
 //! [`HessianLanes`]: the Hessians of K mini-batches at the same weights.
 
-use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::module::Module;
 use burn::tensor::{Int, Tensor, TensorData};
@@ -28,7 +28,8 @@ use crate::row_space::{Part, Role};
 /// Vectors are held in the row space of their mini-batch: the block of a dense layer's weight is
 /// hᵀA + Cᵀδ, with the layer's inputs h and output cotangents δ, of which A and C are kept. Every product
 /// Hᵢv has that form, so nothing is lost. Blocks of other parameters, and of weights for which it would
-/// not pay, are kept whole.
+/// not pay, are kept whole. No block of such a weight is formed, not even of the gradient. Vectors with
+/// the same coordinates are equal; the reverse does not hold.
 pub struct HessianLanes {
     space: Arc<ParamSpace>,
     compiled: Arc<CompiledLanes>,
@@ -37,7 +38,8 @@ pub struct HessianLanes {
     kept: Vec<DispatchTensor>,
     layout: Arc<Layout>,
     losses: Vec<f64>,
-    n_applies: Cell<usize>,
+    /// Shared with selections of lanes.
+    n_applies: Arc<AtomicUsize>,
 }
 
 impl fmt::Debug for HessianLanes {
@@ -114,7 +116,8 @@ impl HessianLanes {
         let forward = LossGraph::capture(model, &state, &batches[0], &loss)?;
         let graph = forward.differentiate()?.push_forward()?.row_space(true);
         let lanes = Arc::new(CompiledLanes::new(graph, forward.settings));
-        let prepared = PreparedLoss { lanes, ..PreparedLoss::of(model, &state, &batches[0], &loss)? };
+        let prepared =
+            PreparedLoss { lanes, ..PreparedLoss::of(model, &state, &batches[0], &loss)? };
         Self::at(&state, batches.len(), &stacked, &prepared)
     }
 
@@ -139,13 +142,14 @@ impl HessianLanes {
     ) -> Result<Self> {
         let kept = prepared.lanes_primal(state, k, batch)?;
         let compiled = prepared.lanes.clone();
-        let (programs, layout) = (compiled.programs(k), Arc::new(Layout::new(&compiled.graph.parts)));
+        let (programs, layout) =
+            (compiled.programs(k), Arc::new(Layout::new(&compiled.graph.parts)));
         let n_losses = if programs.has_axis[0] { k } else { 1 };
         let losses = Value::of(kept[0].clone()).reshape([n_losses].into()).into_tensor();
         let losses = read(Tensor::from_dispatch(losses))?;
         let loss = |lane: usize| finite("the loss", losses[lane.min(n_losses - 1)]);
         let losses = (0..k).map(loss).collect::<Result<_>>()?;
-        let (space, n_applies) = (state.space().clone(), Cell::new(0));
+        let (space, n_applies) = (state.space().clone(), Arc::default());
         Ok(Self { space, compiled, programs, kept, layout, losses, n_applies })
     }
 
@@ -156,7 +160,7 @@ impl HessianLanes {
 
     /// Products computed so far, one per lane and call.
     pub fn n_applies(&self) -> usize {
-        self.n_applies.get()
+        self.n_applies.load(Ordering::Relaxed)
     }
 
     /// ∇L(θ; Bᵢ) of each lane, by coordinates.
@@ -190,7 +194,7 @@ impl HessianLanes {
             kept: (0..self.kept.len()).map(select).collect(),
             layout: self.layout.clone(),
             losses: lanes.iter().map(|&lane| self.losses[lane]).collect(),
-            n_applies: Cell::new(0),
+            n_applies: self.n_applies.clone(),
         })
     }
 
@@ -273,7 +277,7 @@ impl Lanes for HessianLanes {
     }
 
     fn apply(&self, images: &Tensor<2>) -> Result<Tensor<2>> {
-        self.n_applies.set(self.n_applies.get() + self.programs.k);
+        self.n_applies.fetch_add(self.programs.k, Ordering::Relaxed);
         let stage = &self.programs.tangent;
         let free = stage.inputs.iter().map(|&part| self.layout.part(images, part));
         let values = self.values(stage, free)?;
@@ -289,9 +293,9 @@ impl Lanes for HessianLanes {
             squares * scale.powi_scalar(2).mul_scalar(part.shape[0] as f64)
         };
         let squares = self.layout.parts.iter().enumerate().map(part);
-        squares.reduce(|sum, square| sum + square).unwrap_or_else(|| {
-            row_dots(coordinates, coordinates)
-        })
+        squares
+            .reduce(|sum, square| sum + square)
+            .unwrap_or_else(|| row_dots(coordinates, coordinates))
     }
 
     fn random(&self, seeds: &[u64]) -> Tensor<2> {
@@ -299,7 +303,9 @@ impl Lanes for HessianLanes {
         let mut values = Vec::<f64>::with_capacity(k * width);
         for &seed in seeds {
             let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-            values.extend((0..width).map(|_| <_ as Distribution<f64>>::sample(&StandardNormal, &mut rng)));
+            values.extend(
+                (0..width).map(|_| <_ as Distribution<f64>>::sample(&StandardNormal, &mut rng)),
+            );
         }
         let (device, dtype) = (self.space.device(), self.space.dtype());
         let data = TensorData::new(values, [k, width]).convert_dtype(dtype);

@@ -17,8 +17,8 @@ pub use dense::DenseOperator;
 pub use full_batch::{ChunkMemory, FullBatchHessian};
 pub use hessian::HessianOperator;
 pub use hessian_lanes::HessianLanes;
-pub(crate) use lanes::{SingleLane, row_dots};
 pub use lanes::{LaneVectors, Lanes};
+pub(crate) use lanes::{SingleLane, row_dots};
 
 /// A symmetric linear operator A on a parameter space.
 pub trait LinearOperator {
@@ -33,7 +33,7 @@ pub trait LinearOperator {
     /// what the computation itself can raise.
     fn apply(&self, v: &ParamVector) -> Result<ParamVector>;
 
-    /// A·v for each row v of a block. Cost: k products.
+    /// A·v for each vector v of a block. Cost: k products.
     ///
     /// # Errors
     /// As [`apply`](Self::apply).

@@ -9,8 +9,8 @@ const PRODUCTS: f64 = 10.0;
 /// order of 8 on processors and of 30 on GPUs.
 const ELEMENT: f64 = 8.0;
 
-/// How often a solver step reads or writes a vector: a basis of ten vectors is read four times,
-/// to orthogonalize twice.
+/// How often a solver step reads or writes a vector: a basis of ten vectors, by its coordinates and by
+/// its images, is read once each, and a dozen operations are on single vectors.
 const PASSES: f64 = 40.0;
 
 /// Whether coordinates (A, C) of this weight are cheaper than its block.

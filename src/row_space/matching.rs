@@ -7,7 +7,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use burn_ir::{BaseOperationIr, FloatOperationIr, NumericOperationIr, OperationIr, TensorId, TensorIr};
+use burn_ir::{
+    BaseOperationIr, FloatOperationIr, NumericOperationIr, OperationIr, TensorId, TensorIr,
+};
 
 use crate::ir::emitter::Emitter;
 use crate::linearize::JvpGraph;

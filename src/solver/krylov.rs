@@ -156,8 +156,7 @@ impl Krylov {
         let (device, dtype) = (self.basis.rows.device(), self.basis.rows.dtype());
         let data = TensorData::new(flat, [k, 1, room]).convert_dtype(dtype);
         let flat = Tensor::<3>::from_data(data, (&device, dtype));
-        let combine =
-            |rows: &Rows| flat.clone().matmul(rows.rows.clone()).reshape([k, width]);
+        let combine = |rows: &Rows| flat.clone().matmul(rows.rows.clone()).reshape([k, width]);
         let coordinates = combine(&self.basis);
         let images = self.images.as_ref().map_or_else(|| coordinates.clone(), combine);
         LaneVectors { coordinates, images }

@@ -1,10 +1,10 @@
 //! Lanczos iteration with full reorthogonalization and explicit restarts.
 //!
-//! Builds an orthonormal basis Q of the Krylov space span{v, Av, A²v, ...} with A Q = Q T + r eᵀ,
-//! T tridiagonal; eigenpairs (θ, s) of T give Ritz pairs (θ, Qs) of A with residual |r|·|s_last|
-//! (Parlett, The Symmetric Eigenvalue Problem, chapter 13). [`Krylov`] does that for several operators
-//! side by side. Cost of a step: one product, four passes over the basis as matrix products, one
-//! read-back.
+//! Builds an orthonormal basis Q of the Krylov space span{v, Av, A²v, ...} with A Q = Q H + r eᵀ, H the
+//! coefficients of all products, tridiagonal up to rounding; eigenpairs (θ, s) of its symmetric part
+//! give Ritz pairs (θ, Qs) of A (Parlett, The Symmetric Eigenvalue Problem, chapter 13). [`Krylov`] does
+//! that for several operators side by side. Cost of a step: one product, two passes over the basis as
+//! matrix products, one read-back.
 
 use burn::config::Config;
 use burn::tensor::Tensor;
@@ -27,7 +27,8 @@ pub struct LanczosConfig {
     /// Converged when ‖Av − λv‖ ≤ `rel_tol`·|λ|.
     #[config(default = 1e-3)]
     pub rel_tol: f64,
-    /// The most products that one solve may compute.
+    /// The most products that one solve may compute. The product of a start in a smaller frame, and a
+    /// second solve on all of the space where that is needed, come on top.
     #[config(default = 200)]
     pub max_applies: usize,
     /// Steps before convergence counts. A start that is nearly an eigenvector, such as the top one of
@@ -35,8 +36,9 @@ pub struct LanczosConfig {
     /// a few steps let any other direction in the start grow.
     #[config(default = 8)]
     pub min_steps: usize,
-    /// Basis vectors kept before a restart from the best ones: the memory is this many vectors of
-    /// the size of the model. At least 2k + 2 are used.
+    /// Basis vectors kept before a restart from the best ones: the memory is this many vectors, which
+    /// in a smaller frame are coordinates and images instead of vectors of the size of the model. At
+    /// least 2k + 2 are used.
     #[config(default = 48)]
     pub max_basis: usize,
     /// Seed of the start vector.
@@ -78,8 +80,10 @@ impl EigenSolver for Lanczos {
             if !self.needs_all_of_space(values, found.n_applies) {
                 return Ok(found);
             }
+            let whole = self.solve_on_all_of_space(operator, start.as_ref())?;
+            return Ok(EigenResult { n_applies: found.n_applies + whole.n_applies, ..whole });
         }
-        self.solve_one(&SingleLane(operator), start.as_ref())
+        self.solve_on_all_of_space(operator, start.as_ref())
     }
 }
 
@@ -109,6 +113,15 @@ impl Lanczos {
             };
             beyond || (!converged && n_applies < self.config.max_applies)
         })
+    }
+
+    /// The solve in vectors of the space itself.
+    pub(crate) fn solve_on_all_of_space(
+        &self,
+        operator: &dyn LinearOperator,
+        start: Option<&ParamVector>,
+    ) -> Result<EigenResult> {
+        self.solve_one(&SingleLane(operator), start)
     }
 
     fn solve_one(&self, lanes: &dyn Lanes, start: Option<&ParamVector>) -> Result<EigenResult> {
@@ -203,12 +216,10 @@ impl Run<'_> {
             let rest = krylov.step(lanes, &unit)?;
             self.n_applies += 1;
             let mut closed = Vec::new();
-            for lane in 0..ended.len() {
-                if ended[lane].is_none() {
-                    let found = krylov.eigen(lane)?;
-                    ended[lane] = self.end(&found, krylov.len(), lanes);
-                    closed.extend((found.is_closed && ended[lane].is_none()).then_some(lane));
-                }
+            for (lane, ended) in ended.iter_mut().enumerate().filter(|(_, e)| e.is_none()) {
+                let found = krylov.eigen(lane)?;
+                *ended = self.end(&found, krylov.len(), lanes);
+                closed.extend((found.is_closed && ended.is_none()).then_some(lane));
             }
             let open: Vec<usize> = (0..ended.len()).filter(|&i| ended[i].is_none()).collect();
             let is_full = krylov.len() == capacity;

@@ -61,8 +61,7 @@ impl<M: Module, B: Batch> Case<M, B> {
         let fails = |e: Error| format!("{}: {e}", self.name);
         let near = |what: &str, coordinates: &Tensor<2>, expected: &ParamVector| {
             let found = lanes.expand(coordinates, lane).and_then(|v| v.to_values());
-            let (found, expected) =
-                (found.map_err(fails)?, expected.to_values().map_err(fails)?);
+            let (found, expected) = (found.map_err(fails)?, expected.to_values().map_err(fails)?);
             self.near(what, &found, &expected, self.rounding)
         };
         near("gradient in row space", &lanes.gradients(), alone.gradient())?;
