@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::tensor::{Device, DeviceSettings, Int, Tensor};
+use burn::tensor::{Device, DeviceSettings, Tensor};
 use burn_backend::ops::FloatTensorOps;
 use burn_backend::{Shape, TensorMetadata};
 use burn_dispatch::{Dispatch, DispatchTensor};
@@ -223,11 +223,12 @@ impl Layout {
 }
 
 /// Lane number `lane` of a value, without the leading axis.
-pub(crate) fn lane_of(value: &LaneValue, lane: usize, device: &Device) -> DispatchTensor {
+pub(crate) fn lane_of(value: &LaneValue, lane: usize) -> DispatchTensor {
+    let tensor = value.tensor.clone();
     if !value.has_axis {
-        return value.tensor.clone();
+        return tensor;
     }
-    let index = Tensor::<1, Int>::from_data([lane as i64], device).into_dispatch();
-    let shape: Vec<usize> = value.tensor.shape().iter().copied().skip(1).collect();
-    Value::of(value.tensor.clone()).select(index).reshape(shape.into()).into_tensor()
+    let shape: Vec<usize> = tensor.shape().iter().copied().skip(1).collect();
+    let lane = Value::of(tensor.clone()).select(&[lane]);
+    lane.map_or(tensor, |lane| lane.reshape(shape.into()).into_tensor())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::module::Module;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use burn_dispatch::DispatchTensor;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -176,15 +176,15 @@ impl HessianLanes {
     /// What the computation can raise.
     pub fn selected(&self, lanes: &[usize]) -> Result<Self> {
         let programs = self.compiled.programs(lanes.len());
-        let indices: Vec<i64> = lanes.iter().map(|&lane| lane as i64).collect();
-        let indices = Tensor::<1, Int>::from_data(indices.as_slice(), self.space.device());
-        let indices = indices.into_dispatch();
         let select = |kept: usize| {
             let value = self.kept_value(kept);
             match (value.has_axis, lanes) {
                 (false, _) => value.tensor,
                 (true, &[lane]) => self.kept_lane(kept, lane),
-                (true, _) => Value::of(value.tensor).select(indices.clone()).into_tensor(),
+                (true, _) => {
+                    let selected = Value::of(value.tensor.clone()).select(lanes);
+                    selected.map_or(value.tensor, Value::into_tensor)
+                }
             }
         };
         Ok(Self {
@@ -222,7 +222,7 @@ impl HessianLanes {
     }
 
     fn kept_lane(&self, kept: usize, lane: usize) -> DispatchTensor {
-        lane_of(&self.kept_value(kept), lane, self.space.device())
+        lane_of(&self.kept_value(kept), lane)
     }
 
     /// A typical norm of the rows that a part is multiplied with, as a column of `K` or one rows.

@@ -16,7 +16,7 @@ mod numeric;
 
 use burn_backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn_backend::tensor::{BoolTensor, FloatTensor, IntTensor};
-use burn_backend::{Backend, Shape, TensorData, TensorMetadata};
+use burn_backend::{Backend, Shape, Slice, TensorData, TensorMetadata};
 use burn_dispatch::{Dispatch, DispatchTensor};
 use burn_ir::{OperationIr, TensorIr, TensorStatus};
 
@@ -96,13 +96,18 @@ impl Value<Dispatch> {
         }
     }
 
-    /// The slices at `indices` along the first axis.
-    pub fn select(self, indices: IntTensor<Dispatch>) -> Self {
-        match self {
-            Self::Float(t) => Self::Float(Dispatch::float_select(t, 0, indices)),
-            Self::Int(t) => Self::Int(Dispatch::int_select(t, 0, indices)),
-            Self::Bool(t) => Self::Bool(Dispatch::bool_select(t, 0, indices)),
-        }
+    /// The slices at `indices` along the first axis. Not by burn's `select`: what burn-flex 0.22.1
+    /// selects from masks has the dtype of integers.
+    pub fn select(&self, indices: &[usize]) -> Option<Self> {
+        let slice = |&i: &usize| {
+            let range = [Slice::from(i..i + 1)];
+            match self.clone() {
+                Self::Float(t) => Dispatch::float_slice(t, &range),
+                Self::Int(t) => Dispatch::int_slice(t, &range),
+                Self::Bool(t) => Dispatch::bool_slice(t, &range),
+            }
+        };
+        Self::cat(indices.iter().map(slice).collect())
     }
 
     /// Tensors of one kind, joined along the first axis.

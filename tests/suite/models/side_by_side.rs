@@ -49,7 +49,30 @@ impl<M: Module, B: Batch> Case<M, B> {
             }
         }
         let lanes = HessianLanes::everywhere(&model, &batches, self.loss_f64, self.mode);
-        Ok(lanes.map_err(fails)?.row_space_params().iter().map(ToString::to_string).collect())
+        let lanes = lanes.map_err(fails)?;
+        for selection in [&[1, 0][..], &[1]] {
+            self.check_selection(&lanes, selection)?;
+        }
+        Ok(lanes.row_space_params().iter().map(ToString::to_string).collect())
+    }
+
+    /// Some of the lanes in another order, as when others have converged.
+    fn check_selection(&self, lanes: &HessianLanes, selection: &[usize]) -> Result<(), String> {
+        let fails = |e: Error| format!("{}: {e}", self.name);
+        let v = lanes.space().from_values(&unit(lanes.space().n_params(), 2.3)).map_err(fails)?;
+        let product = |lanes: &dyn Lanes, lane: usize| {
+            let images = lanes.images_of(&v)?;
+            // Through coordinates and images, so that all stages run on what was selected.
+            let images = lanes.images(&lanes.apply(&images)?)?;
+            lanes.expand(&lanes.apply(&images)?, lane)?.to_values()
+        };
+        let selected = lanes.select(selection).map_err(fails)?;
+        for (place, &lane) in selection.iter().enumerate() {
+            let found = product(&*selected, place).map_err(fails)?;
+            let expected = product(lanes, lane).map_err(fails)?;
+            self.near("product of a selected lane", &found, &expected, self.rounding)?;
+        }
+        Ok(())
     }
 
     fn check_lane(
