@@ -43,7 +43,8 @@ pub struct MiniBatchSharpnessConfig {
     #[config(default = "Draws::Fresh")]
     pub draws: Draws,
     /// Converged when ‖H_Bv − λv‖ ≤ `rel_tol`·|λ|: some eigenvalue is then within that distance. Where the
-    /// two largest are close it may be the second; use 1e-3 for numbers that are published.
+    /// two largest are close it may be the second; 1e-3, for numbers that are published, makes that
+    /// rarer.
     #[config(default = 1e-2)]
     pub rel_tol: f64,
     /// The most products per batch. That of a start in row space, and a second solve on all of
