@@ -57,7 +57,8 @@ impl HessianLanes {
     ///
     /// # Errors
     /// As [`HessianOperator::new`](super::HessianOperator::new);
-    /// [`Error::InvalidSetting`] for no batch, or batches of different shapes.
+    /// [`Error::InvalidSetting`] for no batch, for batches of different shapes, and for several of a type
+    /// with fields that are no tensors, whose losses may differ.
     ///
     /// ```
     /// use burn::nn::{Linear, LinearConfig};
@@ -352,6 +353,10 @@ fn stacked<B: Batch>(batches: &[B], space: &ParamSpace) -> Result<Vec<DispatchTe
         Err(Error::InvalidSetting { setting, value, expected })
     };
     let Some(first) = batches.first() else { return fail("none".into()) };
+    if !B::TENSORS_ONLY && batches.len() > 1 {
+        // Each may be another loss, and one recording serves all lanes.
+        return fail("several batches with fields that are no tensors".into());
+    }
     let signature = batch::signature(first, space.device())?;
     for other in &batches[1..] {
         let other = batch::signature(other, space.device())?;

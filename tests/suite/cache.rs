@@ -112,6 +112,17 @@ fn a_batch_with_other_fields_is_recorded_each_time() {
     }
     let model = model(35, DType::F64);
     let loss = |m: &Dense, b: Prefix| m.forward(b.x.narrow(0, 0, b.length)).powi_scalar(2).mean();
+    // One recording would serve both lanes.
+    let prefix = |length| Prefix { x: data(6, 35, DType::F64).0, length };
+    let lanes = |batches: &[Prefix]| {
+        burn_sharpness::operator::HessianLanes::new(&model, batches, loss).map(|l| l.losses().len())
+    };
+    assert_eq!(lanes(&[prefix(3)]).unwrap(), 1);
+    let error = lanes(&[prefix(3), prefix(6)]).unwrap_err();
+    assert!(
+        matches!(error, burn_sharpness::Error::InvalidSetting { setting: "batches", .. }),
+        "{error:?}"
+    );
     let value = |length| {
         let x = data(6, 35, DType::F64).0;
         model.hessian(Prefix { x, length }, loss).unwrap().loss()
