@@ -29,7 +29,7 @@ pub struct FullBatchSharpnessConfig {
     #[config(default = "ChunkMemory::Keep")]
     pub memory: ChunkMemory,
     /// Converged when ‖Hv − λv‖ ≤ `rel_tol`·|λ|.
-    #[config(default = 1e-2)]
+    #[config(default = 1e-3)]
     pub rel_tol: f64,
     /// The most products of one measurement.
     #[config(default = 100)]
