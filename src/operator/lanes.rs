@@ -128,15 +128,19 @@ impl LaneVectors {
 /// rounding in f32 grows with the lengths of the levels and not with the width.
 pub(crate) fn row_dots(a: &Tensor<2>, b: &Tensor<2>) -> Tensor<2> {
     const CHUNK: usize = 4096;
-    let product = a.clone() * b.clone();
-    let [k, n] = product.dims();
+    let [k, n] = a.dims();
     let head = n / CHUNK * CHUNK;
-    if product.dtype() == DType::F64 || head == 0 {
-        return product.sum_dim(1);
+    let part = |from: usize, length: usize| {
+        let narrow = |rows: &Tensor<2>| rows.clone().narrow(1, from, length);
+        if length == n { a.clone() * b.clone() } else { narrow(a) * narrow(b) }
+    };
+    if a.dtype() == DType::F64 || head == 0 {
+        return part(0, n).sum_dim(1);
     }
-    let sums = product.clone().narrow(1, 0, head).reshape([k, head / CHUNK, CHUNK]).sum_dim(2);
+    // Narrowed before the product, which comes out contiguous: to reshape it copies nothing.
+    let sums = part(0, head).reshape([k, head / CHUNK, CHUNK]).sum_dim(2);
     let total: Tensor<2> = sums.sum_dim(1).reshape([k, 1]);
-    if head == n { total } else { total + product.narrow(1, head, n - head).sum_dim(1) }
+    if head == n { total } else { total + part(head, n - head).sum_dim(1) }
 }
 
 /// One operator as one lane of dense vectors.

@@ -44,13 +44,12 @@ pub(super) struct LaneEigen {
 }
 
 impl Krylov {
-    /// Bases without vectors, of at most `capacity` ones.
-    pub fn new(lanes: &dyn Lanes, capacity: usize) -> Self {
+    /// Bases without vectors.
+    pub fn new(lanes: &dyn Lanes) -> Self {
         let [k, _] = lanes.shape();
-        let rows = || Rows::new(lanes, capacity);
         Self {
-            basis: rows(),
-            images: (!lanes.is_dense()).then(rows),
+            basis: Rows::new(),
+            images: (!lanes.is_dense()).then(Rows::new),
             last: Vec::new(),
             columns: vec![Vec::new(); k],
             betas: vec![Vec::new(); k],
@@ -105,13 +104,14 @@ impl Krylov {
 
     /// Each row minus its projection on its basis, and the coefficients `[K, room]`.
     fn project_out(&self, rows: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
-        let [k, width] = rows.dims();
-        let basis = self.basis.written();
-        let images = self.images.as_ref().map_or_else(|| basis.clone(), Rows::written);
-        let room = basis.dims()[1];
-        let coefficients = images.matmul(rows.clone().reshape([k, width, 1]));
-        let projection = basis.swap_dims(1, 2).matmul(coefficients.clone());
-        (rows - projection.reshape([k, width]), coefficients.reshape([k, room]))
+        let images = self.images.as_ref().unwrap_or(&self.basis);
+        let coefficients = images.dots(&rows);
+        let [k, room, _] = coefficients.dims();
+        let rest = match self.basis.combine(&coefficients) {
+            Some(projection) => rows - projection,
+            None => rows,
+        };
+        (rest, coefficients.reshape([k, room]))
     }
 
     /// The vectors minus their projections on the bases, with images.
@@ -146,17 +146,18 @@ impl Krylov {
         Ok(LaneEigen { eigen, residuals, beta, is_closed })
     }
 
-    /// Combinations of the basis vectors: for each lane one list of coefficients, of at most m.
-    pub fn combine(&self, coefficients: &[Vec<f64>]) -> LaneVectors {
-        let [k, room, width] = self.basis.rows.dims();
+    /// Combinations of the basis vectors, of which there must be one: for each lane one list of
+    /// coefficients, of at most m.
+    pub fn combine(&self, lanes: &dyn Lanes, coefficients: &[Vec<f64>]) -> LaneVectors {
+        let ([k, width], space, room) = (lanes.shape(), lanes.space(), self.basis.room());
         let mut flat = vec![0.0; k * room];
-        for (row, list) in flat.chunks_exact_mut(room).zip(coefficients) {
+        for (row, list) in flat.chunks_exact_mut(room.max(1)).zip(coefficients) {
             row[..list.len()].copy_from_slice(list);
         }
-        let (device, dtype) = (self.basis.rows.device(), self.basis.rows.dtype());
-        let data = TensorData::new(flat, [k, 1, room]).convert_dtype(dtype);
-        let flat = Tensor::<3>::from_data(data, (&device, dtype));
-        let combine = |rows: &Rows| flat.clone().matmul(rows.rows.clone()).reshape([k, width]);
+        let data = TensorData::new(flat, [k, room, 1]).convert_dtype(space.dtype());
+        let flat = Tensor::<3>::from_data(data, (space.device(), space.dtype()));
+        let zeros = || Tensor::zeros([k, width], (space.device(), space.dtype()));
+        let combine = |rows: &Rows| rows.combine(&flat).unwrap_or_else(zeros);
         let coordinates = combine(&self.basis);
         let images = self.images.as_ref().map_or_else(|| coordinates.clone(), combine);
         LaneVectors { coordinates, images }
@@ -183,44 +184,76 @@ impl Krylov {
     }
 }
 
-/// For each lane the rows of a matrix that grows by eight rows when it is full; rows are written in place,
-/// and those that are not yet written are zero.
+/// Basis vectors of every lane in groups of [`GROUP`], so that a growing basis is never copied. Vectors are
+/// written in place; rows that are not yet written are zero.
 struct Rows {
-    rows: Tensor<3>,
+    groups: Vec<Tensor<3>>,
     len: usize,
-    capacity: usize,
 }
 
+/// Vectors of a group: products with the basis are matrix products of this size.
+const GROUP: usize = 8;
+
 impl Rows {
-    fn new(lanes: &dyn Lanes, capacity: usize) -> Self {
-        let ([k, width], space) = (lanes.shape(), lanes.space());
-        let rows = Tensor::zeros([k, capacity.min(8), width], (space.device(), space.dtype()));
-        Self { rows, len: 0, capacity }
+    fn new() -> Self {
+        Self { groups: Vec::new(), len: 0 }
     }
 
     fn push(&mut self, vectors: &Tensor<2>) {
-        let [k, room, width] = self.rows.dims();
-        if self.len == room {
-            let more = [k, 8.min(self.capacity - room), width];
-            let more = Tensor::zeros(more, (&self.rows.device(), self.rows.dtype()));
-            self.rows = Tensor::cat(vec![std::mem::replace(&mut self.rows, more.clone()), more], 1);
+        let [k, width] = vectors.dims();
+        let at = self.len % GROUP;
+        if at == 0 {
+            let options = (&vectors.device(), vectors.dtype());
+            self.groups.push(Tensor::zeros([k, GROUP, width], options));
         }
         let row = vectors.clone().reshape([k, 1, width]);
-        let rows = std::mem::replace(&mut self.rows, row.clone());
-        self.rows = rows.slice_assign([0..k, self.len..self.len + 1, 0..width], row);
+        if let Some(group) = self.groups.last_mut() {
+            let rows = std::mem::replace(group, row.clone());
+            *group = rows.slice_assign([0..k, at..at + 1, 0..width], row);
+        }
         self.len += 1;
     }
 
-    /// The rows that are written; of several lanes, among which they would be apart, all rows.
-    fn written(&self) -> Tensor<3> {
-        let rows = self.rows.clone();
-        if rows.dims()[0] == 1 { rows.narrow(1, 0, self.len) } else { rows }
+    /// The groups, each with the number of its first row; of a single lane without rows that are not yet
+    /// written, which among several lanes could not be left out without a copy.
+    fn groups(&self) -> impl Iterator<Item = (usize, Tensor<3>)> {
+        self.groups.iter().enumerate().map(|(i, group)| {
+            let (first, group) = (GROUP * i, group.clone());
+            let written = GROUP.min(self.len - first);
+            let is_single = group.dims()[0] == 1 && written < GROUP;
+            (first, if is_single { group.narrow(1, 0, written) } else { group })
+        })
+    }
+
+    /// Number of coefficients of a combination: at least the number of vectors.
+    fn room(&self) -> usize {
+        self.groups().last().map_or(0, |(first, group)| first + group.dims()[1])
+    }
+
+    /// The inner product of each row with the vector of its lane, `[K, room, 1]`.
+    fn dots(&self, vectors: &Tensor<2>) -> Tensor<3> {
+        let [k, width] = vectors.dims();
+        let column = vectors.clone().reshape([k, width, 1]);
+        Tensor::cat(self.groups().map(|(_, group)| group.matmul(column.clone())).collect(), 1)
+    }
+
+    /// Σᵢ cᵢ·rowᵢ `[K, width]` for coefficients `[K, room, 1]`; `None` of no rows.
+    fn combine(&self, coefficients: &Tensor<3>) -> Option<Tensor<2>> {
+        let sum = |(first, group): (usize, Tensor<3>)| {
+            let [k, rows, width] = group.dims();
+            let part = coefficients.clone().narrow(1, first, rows).reshape([k, 1, rows]);
+            part.matmul(group).reshape([k, width])
+        };
+        self.groups().map(sum).reduce(|a, b| a + b)
     }
 
     fn select(&self, lanes: &[usize]) -> Self {
         let indices: Vec<i64> = lanes.iter().map(|&lane| lane as i64).collect();
-        let indices = Tensor::from_data(indices.as_slice(), &self.rows.device());
-        Self { rows: self.rows.clone().select(0, indices), ..*self }
+        let select = |group: &Tensor<3>| {
+            let indices = Tensor::from_data(indices.as_slice(), &group.device());
+            group.clone().select(0, indices)
+        };
+        Self { groups: self.groups.iter().map(select).collect(), len: self.len }
     }
 }
 

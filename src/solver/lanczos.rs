@@ -172,7 +172,7 @@ impl Lanczos {
             n_applies: 0,
             seeds,
         };
-        let krylov = Krylov::new(lanes, run.capacity(lanes));
+        let krylov = Krylov::new(lanes);
         run.solve(lanes, krylov, start.normalized())?;
         Ok(run.results.into_iter().flatten().collect())
     }
@@ -224,7 +224,7 @@ impl Run<'_> {
             let open: Vec<usize> = (0..ended.len()).filter(|&i| ended[i].is_none()).collect();
             let is_full = krylov.len() == capacity;
             if is_full && !open.is_empty() {
-                unit = self.restart(&krylov, &open)?;
+                unit = self.restart(lanes, &krylov, &open)?;
             } else if let Some(next) = self.next(lanes, &mut krylov, &rest, &closed, &open)? {
                 unit = next;
             } else {
@@ -232,17 +232,17 @@ impl Run<'_> {
                 for lane in open {
                     ended[lane] = Some(self.pairs(&krylov.eigen(lane)?, lanes));
                 }
-                self.collect(&krylov, &ended);
+                self.collect(lanes, &krylov, &ended);
                 return Ok(());
             }
             if !is_full && 4 * open.len() > 3 * ended.len() {
                 continue;
             }
-            self.collect(&krylov, &ended);
+            self.collect(lanes, &krylov, &ended);
             self.active = open.iter().map(|&lane| self.active[lane]).collect();
             let fewer = lanes.select(&open)?;
             krylov = match is_full {
-                true => Krylov::new(&*fewer, capacity),
+                true => Krylov::new(&*fewer),
                 false => krylov.select(&open),
             };
             return self.solve(&*fewer, krylov, unit.select(&open));
@@ -302,7 +302,7 @@ impl Run<'_> {
     }
 
     /// Start vectors of new bases: the sum of the wanted Ritz vectors.
-    fn restart(&self, krylov: &Krylov, open: &[usize]) -> Result<LaneVectors> {
+    fn restart(&self, lanes: &dyn Lanes, krylov: &Krylov, open: &[usize]) -> Result<LaneVectors> {
         let mut starts = vec![Vec::new(); self.active.len()];
         for &lane in open {
             let eigen = krylov.eigen(lane)?.eigen;
@@ -314,17 +314,17 @@ impl Run<'_> {
             }
             starts[lane] = sum;
         }
-        Ok(krylov.combine(&starts).normalized())
+        Ok(krylov.combine(lanes, &starts).normalized())
     }
 
     /// Writes the results of the lanes that have ended.
-    fn collect(&mut self, krylov: &Krylov, ended: &[Option<Ended>]) {
+    fn collect(&mut self, lanes: &dyn Lanes, krylov: &Krylov, ended: &[Option<Ended>]) {
         let of_pair = |pair: usize| {
             let list = |ended: &Option<Ended>| {
                 let lists = ended.as_ref().map(|ended| &ended.coefficients);
                 lists.and_then(|lists| lists.get(pair)).cloned().unwrap_or_default()
             };
-            krylov.combine(&ended.iter().map(list).collect::<Vec<_>>()).coordinates
+            krylov.combine(lanes, &ended.iter().map(list).collect::<Vec<_>>()).coordinates
         };
         let vectors: Vec<Tensor<2>> = (0..self.config.num_eigenvalues).map(of_pair).collect();
         for (lane, ended) in ended.iter().enumerate() {
