@@ -1,9 +1,8 @@
-//! Memory: what one operator and one product add to model and data at the peak, over what one
-//! gradient adds, each in a fresh process of this program.
+//! Memory: the bytes that one operator and one product allocate at the peak, beyond model and data,
+//! over those of one gradient, each in a fresh process of this program.
 
 use std::env;
 use std::error::Error;
-use std::fs;
 use std::process::Command;
 
 use burn::module::Module;
@@ -14,6 +13,7 @@ use clap::ValueEnum;
 
 use crate::convolutions::{device, images};
 use crate::networks::cnn::{PaperCnn, PaperCnnConfig};
+use crate::support::allocator::peak_bytes;
 use crate::support::{Case, Loss};
 use crate::{Extent, line};
 
@@ -48,12 +48,8 @@ pub fn figures(extent: Extent) -> Result<(), Failure> {
     for (prefix, network, batch) in all.into_iter().take(few) {
         for (what, kind) in of {
             let name = format!("{prefix}{kind}memory_over_gradient");
-            if cfg!(target_os = "linux") {
-                let product = measure(what, network, batch)?;
-                line(&name, batch, product / measure(What::Gradient, network, batch)?);
-            } else {
-                println!("{name} {batch} n/a");
-            }
+            let product = measure(what, network, batch)?;
+            line(&name, batch, product / measure(What::Gradient, network, batch)?);
         }
     }
     Ok(())
@@ -68,8 +64,6 @@ fn measure(what: What, network: Network, batch: usize) -> Result<f64, Failure> {
         .args(["--memory-of", &name(&|| what.to_possible_value())])
         .args(["--network", &name(&|| network.to_possible_value())])
         .args(["--batch", &batch.to_string()])
-        // Freed tensors go back to the system at once: the peak is that of live ones.
-        .env("MALLOC_MMAP_THRESHOLD_", "131072")
         .output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());
@@ -101,19 +95,25 @@ fn added<M: Module, B: Batch>(
     model: &M,
     batch: &B,
     loss: impl Fn(&M, B) -> Tensor<1>,
-) -> Result<f64, Failure> {
-    let batches = [batch.clone()];
+) -> Result<usize, Failure> {
     if matches!(what, What::RowSpace | What::Dense) {
         // Compiles and checks the loss.
-        drop(HessianLanes::new(model, &batches, &loss)?);
+        drop(HessianLanes::new(model, std::slice::from_ref(batch), &loss)?);
     }
-    // Sets the peak to what is used now.
-    fs::write("/proc/self/clear_refs", "5")?;
-    let before = peak()?;
+    let (bytes, done) = peak_bytes(|| run(what, model, batch, loss));
+    done.map(|()| bytes)
+}
+
+fn run<M: Module, B: Batch>(
+    what: What,
+    model: &M,
+    batch: &B,
+    loss: impl Fn(&M, B) -> Tensor<1>,
+) -> Result<(), Failure> {
     match what {
         What::Gradient => drop(loss(model, batch.clone()).backward()),
         What::RowSpace => {
-            let lanes = HessianLanes::new(model, &batches, &loss)?;
+            let lanes = HessianLanes::new(model, std::slice::from_ref(batch), &loss)?;
             let gradient = LaneVectors::new(&lanes, lanes.gradients())?;
             drop(LaneVectors::new(&lanes, lanes.apply(&gradient.images)?)?);
         }
@@ -122,13 +122,5 @@ fn added<M: Module, B: Batch>(
             drop(operator.apply(operator.gradient())?);
         }
     }
-    Ok(peak()? - before)
-}
-
-/// The peak of resident memory in bytes.
-fn peak() -> Result<f64, Failure> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes: f64 = line.ok_or("no VmHWM")?.trim().trim_end_matches(" kB").parse()?;
-    Ok(1024.0 * kilobytes)
+    Ok(())
 }

@@ -3,6 +3,7 @@
 
 #![allow(dead_code)] // not every benchmark uses everything
 
+pub mod allocator;
 pub mod clock;
 pub mod learnable;
 
