@@ -81,6 +81,7 @@ mod program;
 mod row_space;
 mod simplify;
 pub mod solver;
+pub mod stability;
 mod tangent;
 mod verify;
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom of the crate to its top. A module may use those before it.
-const LAYERS: [&str; 26] = [
+const LAYERS: [&str; 27] = [
     "error",
     "ir",
     "program",
@@ -32,6 +32,7 @@ const LAYERS: [&str; 26] = [
     "op_support",
     "solver",
     "estimator",
+    "stability",
 ];
 
 /// Modules that stand outside: the crate's face.
