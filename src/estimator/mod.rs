@@ -5,9 +5,11 @@ mod full_batch_sharpness;
 mod lane_solve;
 mod minibatch_sharpness;
 mod monte_carlo;
+mod ratio;
 mod sampling;
 mod sharpness;
 mod statistics;
+mod step_sharpness;
 
 use std::time::Duration;
 
@@ -18,9 +20,11 @@ pub use full_batch_sharpness::{FullBatchSharpness, FullBatchSharpnessConfig};
 pub use minibatch_sharpness::{
     MiniBatchSharpness, MiniBatchSharpnessConfig, MiniBatchSharpnessMeasurement,
 };
+pub use ratio::{MeanOfRatios, RatioOfMeans};
 pub use sampling::{Draws, Sampling, draw_batches};
 pub use sharpness::Sharpness;
 pub use statistics::{Estimate, student_t_95};
+pub use step_sharpness::{StepCurvature, StepSharpnessMeasurement};
 
 /// λ_max of one Hessian, with what it took to find it.
 #[derive(Clone, Debug)]

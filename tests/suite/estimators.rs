@@ -1,5 +1,8 @@
 //! Estimators: seeds, draws, targets, warm starts, live batches.
 
+mod regression;
+mod steps;
+
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor};
 use burn_sharpness::estimator::{Draws, Estimate, Sampling, draw_batches};
