@@ -2,6 +2,7 @@
 
 mod batch_sharpness;
 mod full_batch_sharpness;
+mod gap;
 mod lane_solve;
 mod minibatch_sharpness;
 mod monte_carlo;
@@ -10,6 +11,7 @@ mod sampling;
 mod sharpness;
 mod statistics;
 mod step_sharpness;
+mod whole;
 
 use std::time::Duration;
 
@@ -17,6 +19,10 @@ use crate::params::ParamVector;
 
 pub use batch_sharpness::{BatchSharpness, BatchSharpnessConfig, BatchSharpnessMeasurement};
 pub use full_batch_sharpness::{FullBatchSharpness, FullBatchSharpnessConfig};
+pub use gap::{
+    Crossover, GapAtBatchSize, GapPrediction, PowerLaw, PowerLawPoint, SecondOrder, SharpnessGap,
+    SharpnessGapConfig, SharpnessGapMeasurement,
+};
 pub use minibatch_sharpness::{
     MiniBatchSharpness, MiniBatchSharpnessConfig, MiniBatchSharpnessMeasurement,
 };

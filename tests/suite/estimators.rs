@@ -1,5 +1,6 @@
 //! Estimators: seeds, draws, targets, warm starts, live batches.
 
+mod gap;
 mod regression;
 mod steps;
 
