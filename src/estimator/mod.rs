@@ -3,6 +3,7 @@
 mod batch_sharpness;
 mod full_batch_sharpness;
 mod gap;
+mod gradient_noise;
 mod lane_solve;
 mod minibatch_sharpness;
 mod monte_carlo;
@@ -22,6 +23,9 @@ pub use full_batch_sharpness::{FullBatchSharpness, FullBatchSharpnessConfig};
 pub use gap::{
     Crossover, GapAtBatchSize, GapPrediction, PowerLaw, PowerLawPoint, SecondOrder, SharpnessGap,
     SharpnessGapConfig, SharpnessGapMeasurement,
+};
+pub use gradient_noise::{
+    GradientNoise, GradientNoiseConfig, GradientNoiseMeasurement, OneStepChange,
 };
 pub use minibatch_sharpness::{
     MiniBatchSharpness, MiniBatchSharpnessConfig, MiniBatchSharpnessMeasurement,

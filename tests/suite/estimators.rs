@@ -1,6 +1,7 @@
 //! Estimators: seeds, draws, targets, warm starts, live batches.
 
 mod gap;
+mod noise;
 mod regression;
 mod steps;
 
