@@ -1,6 +1,7 @@
 //! Estimators: model + data + loss -> a number with its error and its cost.
 
 mod batch_sharpness;
+mod critical_sharpness;
 mod full_batch_sharpness;
 mod gap;
 mod gradient_noise;
@@ -19,6 +20,9 @@ use std::time::Duration;
 use crate::params::ParamVector;
 
 pub use batch_sharpness::{BatchSharpness, BatchSharpnessConfig, BatchSharpnessMeasurement};
+pub use critical_sharpness::{
+    CriticalOutcome, CriticalSharpness, CriticalSharpnessConfig, CriticalSharpnessMeasurement,
+};
 pub use full_batch_sharpness::{FullBatchSharpness, FullBatchSharpnessConfig};
 pub use gap::{
     Crossover, GapAtBatchSize, GapPrediction, PowerLaw, PowerLawPoint, SecondOrder, SharpnessGap,

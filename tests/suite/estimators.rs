@@ -1,5 +1,6 @@
 //! Estimators: seeds, draws, targets, warm starts, live batches.
 
+mod critical;
 mod gap;
 mod noise;
 mod regression;
