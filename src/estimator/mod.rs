@@ -1,13 +1,16 @@
 //! Estimators: model + data + loss -> a number with its error and its cost.
 
 mod batch_sharpness;
+mod contraction;
 mod critical_sharpness;
 mod full_batch_sharpness;
 mod gap;
 mod gradient_noise;
 mod lane_solve;
+mod minibatch_extremes;
 mod minibatch_sharpness;
 mod monte_carlo;
+mod noise_kernel;
 mod ratio;
 mod sampling;
 mod sharpness;
@@ -20,6 +23,7 @@ use std::time::Duration;
 use crate::params::ParamVector;
 
 pub use batch_sharpness::{BatchSharpness, BatchSharpnessConfig, BatchSharpnessMeasurement};
+pub use contraction::{Contraction, ContractionConfig, ContractionMeasurement};
 pub use critical_sharpness::{
     CriticalOutcome, CriticalSharpness, CriticalSharpnessConfig, CriticalSharpnessMeasurement,
 };
@@ -31,9 +35,13 @@ pub use gap::{
 pub use gradient_noise::{
     GradientNoise, GradientNoiseConfig, GradientNoiseMeasurement, OneStepChange,
 };
+pub use minibatch_extremes::{
+    Extremes, Fraction, MiniBatchExtremes, MiniBatchExtremesConfig, MiniBatchExtremesMeasurement,
+};
 pub use minibatch_sharpness::{
     MiniBatchSharpness, MiniBatchSharpnessConfig, MiniBatchSharpnessMeasurement,
 };
+pub use noise_kernel::{NoiseKernel, NoiseKernelConfig, NoiseKernelMeasurement};
 pub use ratio::{MeanOfRatios, RatioOfMeans};
 pub use sampling::{Draws, Sampling, draw_batches};
 pub use sharpness::Sharpness;

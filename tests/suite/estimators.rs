@@ -1,6 +1,7 @@
 //! Estimators: seeds, draws, targets, warm starts, live batches.
 
 mod critical;
+mod edge;
 mod gap;
 mod noise;
 mod regression;
