@@ -76,6 +76,20 @@ impl ContractionConfig {
 }
 
 /// λ_max(−2ηH + η²·E[H_B²]) at frozen weights.
+///
+/// ```
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Distribution, Tensor};
+/// use burn_sharpness::estimator::ContractionConfig;
+///
+/// # let device = Device::flex();
+/// # let model = LinearConfig::new(4, 2).init(&device);
+/// # let x = Tensor::<2>::random([64, 4], Distribution::Default, &device);
+/// let loss = |model: &Linear, x: Tensor<2>| model.forward(x).powi_scalar(2).mean();
+/// let found = ContractionConfig::new(8, 0.1).init(loss).measure(&model, &x)?;
+/// println!("{} unstable: {}", found.value, found.is_unstable());
+/// # Ok::<(), burn_sharpness::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Contraction<F> {
     config: ContractionConfig,

@@ -64,6 +64,20 @@ impl CriticalSharpnessConfig {
 }
 
 /// λ_c = 2/η_c along an update, by doubling and bisection.
+///
+/// ```
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Distribution, Tensor};
+/// use burn_sharpness::estimator::CriticalSharpnessConfig;
+///
+/// # let device = Device::flex();
+/// # let model = LinearConfig::new(4, 2).init(&device);
+/// # let x = Tensor::<2>::random([64, 4], Distribution::Default, &device);
+/// let loss = |model: &Linear, x: Tensor<2>| model.forward(x).powi_scalar(2).mean();
+/// let critical = CriticalSharpnessConfig::new().init(loss).measure(&model, &x)?;
+/// println!("λ_c = {:?} in {} forward passes", critical.value, critical.n_forwards);
+/// # Ok::<(), burn_sharpness::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct CriticalSharpness<F> {
     config: CriticalSharpnessConfig,

@@ -88,6 +88,24 @@ impl GradientNoiseConfig {
 }
 
 /// GNI, IAS, and the expected change of the loss by one step of SGD, at frozen weights.
+///
+/// ```
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Distribution, Tensor};
+/// use burn_sharpness::estimator::GradientNoiseConfig;
+///
+/// # let device = Device::flex();
+/// # let model = LinearConfig::new(4, 2).init(&device);
+/// # let x = Tensor::<2>::random([64, 4], Distribution::Default, &device);
+/// let loss = |model: &Linear, x: Tensor<2>| model.forward(x).powi_scalar(2).mean();
+/// let config = GradientNoiseConfig::new(8).with_learning_rate(Some(0.1));
+/// let measured = config.init(loss).measure(&model, &x)?;
+/// println!("GNI {:?}", measured.interaction.map(|gni| gni.interval));
+/// if let Some(step) = measured.one_step {
+///     println!("{} measured, {} predicted", step.measured.mean, step.predicted.mean);
+/// }
+/// # Ok::<(), burn_sharpness::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct GradientNoise<F> {
     config: GradientNoiseConfig,

@@ -80,6 +80,20 @@ impl MiniBatchExtremesConfig {
 }
 
 /// E_B[λ_max(H_B)], E_B[λ_min(H_B)], and how often λ_max > |λ_min|, at frozen weights.
+///
+/// ```
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Distribution, Tensor};
+/// use burn_sharpness::estimator::MiniBatchExtremesConfig;
+///
+/// # let device = Device::flex();
+/// # let model = LinearConfig::new(4, 2).init(&device);
+/// # let x = Tensor::<2>::random([64, 4], Distribution::Default, &device);
+/// let loss = |model: &Linear, x: Tensor<2>| model.forward(x).powi_scalar(2).mean();
+/// let ends = MiniBatchExtremesConfig::new(8).init(loss).measure(&model, &x)?;
+/// println!("λ_max > |λ_min| in {:?} of the batches", ends.max_dominant.interval);
+/// # Ok::<(), burn_sharpness::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct MiniBatchExtremes<F> {
     config: MiniBatchExtremesConfig,

@@ -68,6 +68,20 @@ impl NoiseKernelConfig {
 }
 
 /// The noise-kernel norm K at frozen weights.
+///
+/// ```
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Distribution, Tensor};
+/// use burn_sharpness::estimator::NoiseKernelConfig;
+///
+/// # let device = Device::flex();
+/// # let model = LinearConfig::new(4, 2).init(&device);
+/// # let x = Tensor::<2>::random([64, 4], Distribution::Default, &device);
+/// let loss = |model: &Linear, x: Tensor<2>| model.forward(x).powi_scalar(2).mean();
+/// let found = NoiseKernelConfig::new(8, 0.1).init(loss).measure(&model, &x)?;
+/// println!("K = {} ± {}", found.norm.mean, found.norm.standard_error);
+/// # Ok::<(), burn_sharpness::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct NoiseKernel<F> {
     config: NoiseKernelConfig,

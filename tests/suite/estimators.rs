@@ -5,6 +5,7 @@ mod edge;
 mod gap;
 mod noise;
 mod regression;
+mod row_space;
 mod steps;
 
 use burn::module::Param;

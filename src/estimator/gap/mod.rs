@@ -107,6 +107,26 @@ impl SharpnessGapConfig {
 }
 
 /// E_B[λ_max(H_B)] − λ_max(H) at several batch sizes.
+///
+/// ```
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Distribution, Tensor};
+/// use burn_sharpness::estimator::SharpnessGapConfig;
+///
+/// # let device = Device::flex();
+/// # let model = LinearConfig::new(4, 2).init(&device);
+/// # let x = Tensor::<2>::random([64, 4], Distribution::Default, &device);
+/// let loss = |model: &Linear, x: Tensor<2>| model.forward(x).powi_scalar(2).mean();
+/// let mut gap = SharpnessGapConfig::new(vec![4, 8, 16]).with_num_batches(8).init(loss);
+/// let measured = gap.measure(&model, &x)?;
+/// for gap in &measured.gaps {
+///     println!("b = {}: {} ± {}", gap.batch_size, gap.gap.mean, gap.gap.standard_error);
+/// }
+/// if let Some(law) = measured.against_inverse_size {
+///     println!("(1/b − 1/n)^{} in {:?}", law.exponent, law.interval);
+/// }
+/// # Ok::<(), burn_sharpness::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct SharpnessGap<F> {
     config: SharpnessGapConfig,
