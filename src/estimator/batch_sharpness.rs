@@ -1,4 +1,4 @@
-//! Batch sharpness: E_B[g_Bᵀ H_B g_B / ‖g_B‖²], the mean over mini-batches of the curvature of the
+//! Batch sharpness: E_B\[g_Bᵀ H_B g_B / ‖g_B‖²], the mean over mini-batches of the curvature of the
 //! mini-batch loss along its own gradient (arXiv 2412.20553, Equation 5; from version 3 on the
 //! quantity that sits at 2/η).
 //!
@@ -74,7 +74,7 @@ impl BatchSharpnessConfig {
     }
 }
 
-/// E_B[g_Bᵀ H_B g_B / ‖g_B‖²] at frozen weights, and the same along other steps than the gradient
+/// E_B\[g_Bᵀ H_B g_B / ‖g_B‖²] at frozen weights, and the same along other steps than the gradient
 /// ([`measure_momentum`](Self::measure_momentum), [`measure_step`](Self::measure_step)). Cost: one product
 /// per batch.
 #[derive(Clone, Debug)]
@@ -90,7 +90,7 @@ pub struct BatchSharpness<F> {
 pub struct BatchSharpnessMeasurement {
     /// Mean of the ratios over the batches, with its error.
     pub estimate: Estimate,
-    /// E[gᵀH_Bg]/E[‖g‖²] over the same batches: batches with large gradients count for more.
+    /// E\[gᵀH_Bg]/E\[‖g‖²] over the same batches: batches with large gradients count for more.
     pub ratio_of_means: RatioOfMeans,
     /// The ratio of each batch with a nonzero gradient.
     pub values: Vec<f64>,

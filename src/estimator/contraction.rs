@@ -1,4 +1,4 @@
-//! Second-moment contraction: λ_max(−2ηH + η²·E[H_B²]).
+//! Second-moment contraction: λ_max(−2ηH + η²·E\[H_B²]).
 //!
 //! SGD on the quadratic approximation, θ ← θ − ηH_Bθ, has E‖θ‖² ← θᵀ(I − 2ηH + η²E[H_B²])θ: where the largest
 //! eigenvalue of −2ηH + η²E[H_B²] is above zero, some direction grows in mean square at once. Not above zero
@@ -75,7 +75,7 @@ impl ContractionConfig {
     }
 }
 
-/// λ_max(−2ηH + η²·E[H_B²]) at frozen weights.
+/// λ_max(−2ηH + η²·E\[H_B²]) at frozen weights.
 ///
 /// ```
 /// use burn::nn::{Linear, LinearConfig};
@@ -174,6 +174,7 @@ impl<F> Contraction<F> {
             .with_seed(config.seed);
         let found = solver.init().solve(&operator, None)?;
         let pair = found.first();
+        // ‖H_iv‖² of the samples, whose mean is the sampled part of the value.
         let mut squares = Vec::new();
         if samples.len() < n {
             for_each_sample_group(&state, inputs, &samples, config.memory_mib, |lanes| {
@@ -183,16 +184,7 @@ impl<F> Contraction<F> {
                 Ok(())
             })?;
         }
-        let left = 1.0 - samples.len() as f64 / n as f64;
-        let standard_error = match Estimate::of(&squares) {
-            Some(e) => eta * eta * factor * e.standard_error * left.sqrt(),
-            None => 0.0,
-        };
-        let half = match standard_error {
-            0.0 => 0.0,
-            error if error.is_finite() => student_t_95(samples.len() - 1) * error,
-            _ => f64::INFINITY,
-        };
+        let (standard_error, half) = sampling_error(&squares, eta * eta * factor, n);
         Ok(ContractionMeasurement {
             value: finite("second-moment contraction", pair.value)?,
             residual_norm: pair.residual_norm,
@@ -224,6 +216,18 @@ impl<F> Contraction<F> {
             }
         }
     }
+}
+
+/// Standard error and half the 95% interval of `weight` times the mean of `values`, of some of n samples; zero
+/// where there are none because all samples were used.
+fn sampling_error(values: &[f64], weight: f64, n: usize) -> (f64, f64) {
+    let Some(estimate) = Estimate::of(values) else { return (0.0, 0.0) };
+    let left = 1.0 - values.len() as f64 / n as f64;
+    let error = weight * estimate.standard_error * left.sqrt();
+    if error.is_nan() {
+        return (error, f64::INFINITY); // a single sample
+    }
+    (error, student_t_95(values.len().saturating_sub(1)) * error)
 }
 
 /// The sum over lanes of vectors with these coordinates.

@@ -1,14 +1,14 @@
 //! How gradient noise and full-batch curvature interact, and what a step of SGD does to the full-batch loss.
 //!
-//! With H and ∇L of the whole data set and C_b = E[g_B g_Bᵀ]:
+//! With H and ∇L of the whole data set and C_b = E\[g_B g_Bᵀ]:
 //!
-//! - gradient-noise interaction GNI = E[g_BᵀHg_B]/‖∇L‖² = tr(HC_b)/‖∇L‖². At 2/η the expected change of the
+//! - gradient-noise interaction GNI = E\[g_BᵀHg_B]/‖∇L‖² = tr(HC_b)/‖∇L‖². At 2/η the expected change of the
 //!   loss is zero to second order; on quadratics it gets there by noise alone, so that it does not show an
 //!   edge of stability, as batch sharpness does.
 //! - alignment IAS = tr(HC_b)/tr(C_b) (Lee and Jang 2023): GNI = IAS·tr(C_b)/‖∇L‖².
-//! - one-step change E[L(θ − ηg_B) − L(θ)] ≈ −η‖∇L‖² + η²/2·E[g_BᵀHg_B].
+//! - one-step change E\[L(θ − ηg_B) − L(θ)] ≈ −η‖∇L‖² + η²/2·E\[g_BᵀHg_B].
 //!
-//! E[g_B] = ∇L is known, and so are the means of (g_B − ∇L)ᵀH∇L and (g_B − ∇L)ᵀ∇L, which are zero: they are
+//! E\[g_B] = ∇L is known, and so are the means of (g_B − ∇L)ᵀH∇L and (g_B − ∇L)ᵀ∇L, which are zero: they are
 //! taken off batch by batch, which leaves the means and takes most of the noise away.
 
 use std::ops::ControlFlow;
@@ -117,15 +117,15 @@ pub struct GradientNoise<F> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct GradientNoiseMeasurement {
-    /// GNI = E[g_BᵀHg_B]/‖∇L‖²; `None` where ∇L is zero.
+    /// GNI = E\[g_BᵀHg_B]/‖∇L‖²; `None` where ∇L is zero.
     pub interaction: Option<Estimate>,
-    /// IAS = E[g_BᵀHg_B]/E[‖g_B‖²], a ratio of means; `None` where every batch has a zero gradient.
+    /// IAS = E\[g_BᵀHg_B]/E\[‖g_B‖²], a ratio of means; `None` where every batch has a zero gradient.
     pub alignment: Option<RatioOfMeans>,
-    /// E[g_BᵀHg_B] = tr(HC_b), with the part that is linear in the noise taken off.
+    /// E\[g_BᵀHg_B] = tr(HC_b), with the part that is linear in the noise taken off.
     pub curvature: Estimate,
     /// The same without that.
     pub curvature_plain: Estimate,
-    /// E[‖g_B‖²] = tr(C_b), with the part that is linear in the noise taken off.
+    /// E\[‖g_B‖²] = tr(C_b), with the part that is linear in the noise taken off.
     pub squared_norm: Estimate,
     /// ‖∇L‖².
     pub full_squared_norm: f64,
@@ -155,23 +155,23 @@ pub struct OneStepChange {
     pub learning_rate: f64,
     /// L(θ) of the whole data set.
     pub loss: f64,
-    /// E[L(θ − ηg_B) − L(θ)] over all samples, before and after; with the noise taken off whose mean is zero,
+    /// E\[L(θ − ηg_B) − L(θ)] over all samples, before and after; with the noise taken off whose mean is zero,
     /// −η(g_B − ∇L)ᵀ∇L + η²(g_B − ∇L)ᵀH∇L.
     pub measured: Estimate,
     /// The same without that.
     pub measured_plain: Estimate,
-    /// −η‖∇L‖² + η²/2·E[g_BᵀHg_B].
+    /// −η‖∇L‖² + η²/2·E\[g_BᵀHg_B].
     pub predicted: Estimate,
     /// Mean over batches of what the second order leaves out of the measured change: zero on quadratics.
     pub remainder: Estimate,
-    /// E[L_B(θ − ηg_B) − L_B(θ)], on the samples of the step itself.
+    /// E\[L_B(θ − ηg_B) − L_B(θ)], on the samples of the step itself.
     pub measured_on_batch: Estimate,
-    /// −η·E[‖g_B‖²] + η²/2·E[g_BᵀH_Bg_B]: below zero where batch sharpness, as a ratio of means, is below 2/η.
+    /// −η·E\[‖g_B‖²] + η²/2·E\[g_BᵀH_Bg_B]: below zero where batch sharpness, as a ratio of means, is below 2/η.
     pub predicted_on_batch: Estimate,
 }
 
 impl GradientNoiseMeasurement {
-    /// −η‖∇L‖² + η²/2·E[g_BᵀHg_B], the expected change of the loss by one step to second order.
+    /// −η‖∇L‖² + η²/2·E\[g_BᵀHg_B], the expected change of the loss by one step to second order.
     pub fn predicted_change(&self, learning_rate: f64) -> Estimate {
         let linear = -learning_rate * self.full_squared_norm;
         self.curvature.affine(linear, 0.5 * learning_rate.powi(2))

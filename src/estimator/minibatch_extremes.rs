@@ -79,7 +79,7 @@ impl MiniBatchExtremesConfig {
     }
 }
 
-/// E_B[λ_max(H_B)], E_B[λ_min(H_B)], and how often λ_max > |λ_min|, at frozen weights.
+/// E_B\[λ_max(H_B)], E_B\[λ_min(H_B)], and how often λ_max > |λ_min|, at frozen weights.
 ///
 /// ```
 /// use burn::nn::{Linear, LinearConfig};

@@ -1,9 +1,9 @@
-//! Means of ratios and ratios of means: E[y/x] and E[y]/E[x] are other numbers, and other types.
+//! Means of ratios and ratios of means: E\[y/x] and E\[y]/E\[x] are other numbers, and other types.
 
 use super::{Estimate, student_t_95};
 use crate::error::{Error, Result};
 
-/// E[y/x]: the mean, over batches, of a ratio per batch.
+/// E\[y/x]: the mean, over batches, of a ratio per batch.
 ///
 /// Where denominators come close to zero the ratios have heavy tails, and neither mean nor interval
 /// settles; [`RatioOfMeans`] of the same batches does.
@@ -17,7 +17,7 @@ pub struct MeanOfRatios {
     pub n_undefined: usize,
 }
 
-/// E[y]/E[x]: the ratio of two means over the same batches.
+/// E\[y]/E\[x]: the ratio of two means over the same batches.
 ///
 /// Its error is that of the jackknife: with r₍ⱼ₎ the ratio without batch j, the variance is
 /// (m − 1)/m·Σⱼ(r₍ⱼ₎ − r̄)². What y and x have in common cancels, as in the delta method, to which it is equal

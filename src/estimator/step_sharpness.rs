@@ -2,7 +2,7 @@
 //!
 //! For a step s of any optimizer, θ ← θ + s, the loss of a quadratic falls as long as
 //! sᵀHs/(−sᵀg) < 2: **step sharpness**, whose threshold is 2 whatever the learning rates. For SGD with
-//! momentum, θ ← θ − ηs with s = μv + g_B, **momentum batch sharpness** is E[sᵀH_Bs/(sᵀg_B)], to be compared
+//! momentum, θ ← θ − ηs with s = μv + g_B, **momentum batch sharpness** is E\[sᵀH_Bs/(sᵀg_B)], to be compared
 //! with 2(1 − μ)/η for small batches and 2(1 + μ)/η for large ones (arXiv 2604.14108). At s = −ηg step sharpness
 //! is η·gᵀHg/‖g‖², and at μ = 0 momentum batch sharpness is batch sharpness.
 
@@ -46,9 +46,9 @@ impl StepCurvature {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StepSharpnessMeasurement {
-    /// E[sᵀH_Bs/(sᵀg_B)]: the mean of the ratios of the batches.
+    /// E\[sᵀH_Bs/(sᵀg_B)]: the mean of the ratios of the batches.
     pub mean_of_ratios: MeanOfRatios,
-    /// E[sᵀH_Bs]/E[sᵀg_B] over the same batches, those without a ratio included.
+    /// E\[sᵀH_Bs]/E\[sᵀg_B] over the same batches, those without a ratio included.
     pub ratio_of_means: RatioOfMeans,
     /// Each batch.
     pub values: Vec<StepCurvature>,
@@ -73,7 +73,7 @@ struct Steps {
 }
 
 impl<F> BatchSharpness<F> {
-    /// Momentum batch sharpness E[sᵀH_Bs/(sᵀg_B)], s = μv + g_B, with v the momentum buffer before the step
+    /// Momentum batch sharpness E\[sᵀH_Bs/(sᵀg_B)], s = μv + g_B, with v the momentum buffer before the step
     /// (v ← μv + g in burn's and PyTorch's SGD without dampening). Counts as a measurement of this estimator.
     ///
     /// Cost: one product per batch.
@@ -110,7 +110,7 @@ impl<F> BatchSharpness<F> {
         })
     }
 
-    /// Step sharpness E[sᵀH_Bs/(−sᵀg_B)] of one step s, θ ← θ + s, that does not depend on the batch: for example
+    /// Step sharpness E\[sᵀH_Bs/(−sᵀg_B)] of one step s, θ ← θ + s, that does not depend on the batch: for example
     /// the last step of the optimizer, as the difference of two parameter vectors. Counts as a measurement of
     /// this estimator.
     ///
@@ -132,7 +132,7 @@ impl<F> BatchSharpness<F> {
         self.along(model, data, |lanes| fixed_step(lanes, step))
     }
 
-    /// Step sharpness E[s_BᵀH_Bs_B/(−s_Bᵀg_B)] of steps that depend on the gradient of the batch in any way:
+    /// Step sharpness E\[s_BᵀH_Bs_B/(−s_Bᵀg_B)] of steps that depend on the gradient of the batch in any way:
     /// `step` makes s_B of g_B, as an optimizer with its state would. Counts as a measurement of this estimator.
     ///
     /// Cost: one product per batch, and the gradient of each batch as a dense vector.

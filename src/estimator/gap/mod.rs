@@ -1,4 +1,4 @@
-//! The gap E_B[λ_max(H_B)] − λ_max(H) between mini-batch and full-batch sharpness, over batch sizes, at frozen
+//! The gap E_B\[λ_max(H_B)] − λ_max(H) between mini-batch and full-batch sharpness, over batch sizes, at frozen
 //! weights.
 //!
 //! The gap shrinks like 1/b while the values of single batches scatter like 1/√b, so that at large b it drowns
@@ -106,7 +106,7 @@ impl SharpnessGapConfig {
     }
 }
 
-/// E_B[λ_max(H_B)] − λ_max(H) at several batch sizes.
+/// E_B\[λ_max(H_B)] − λ_max(H) at several batch sizes.
 ///
 /// ```
 /// use burn::nn::{Linear, LinearConfig};
@@ -146,7 +146,7 @@ pub struct GapAtBatchSize {
     pub plain: Estimate,
     /// Standard error of `plain` over that of `gap`; NaN where both are zero.
     pub gain: f64,
-    /// E[λ_max(H_B)] by way of the better gap, λ₁ + gap: mini-batch sharpness.
+    /// E\[λ_max(H_B)] by way of the better gap, λ₁ + gap: mini-batch sharpness.
     pub minibatch_sharpness: f64,
     /// λ_max(H_B) and v₁ᵀH_Bv₁ of each batch.
     pub values: Vec<(f64, f64)>,
