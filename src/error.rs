@@ -182,6 +182,17 @@ pub enum Error {
         mean: f64,
     },
 
+    /// A comparison of mini-batches with the whole data set, where these are no parts of one mean.
+    #[error(
+        "{quantity} needs the loss of the whole data set to be the mean of those of its samples, but \
+         batch normalization in training, or noise, makes it another for other samples; measure in \
+         `Mode::Eval`, or in `Mode::Train` a model without batch normalization"
+    )]
+    BatchesAreNoParts {
+        /// What was to be measured.
+        quantity: &'static str,
+    },
+
     /// A setting outside its range.
     #[error("`{setting}` is {value}; it must be {expected}")]
     InvalidSetting {

@@ -1,4 +1,4 @@
-//! Batch sharpness: E_B[g_Bᵀ H_B g_B / ‖g_B‖²], the mean over mini-batches of the curvature of the
+//! Batch sharpness: E_B\[g_Bᵀ H_B g_B / ‖g_B‖²], the mean over mini-batches of the curvature of the
 //! mini-batch loss along its own gradient (arXiv 2412.20553, Equation 5; from version 3 on the
 //! quantity that sits at 2/η).
 //!
@@ -11,9 +11,9 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::Estimate;
 use super::monte_carlo::{Group, MonteCarlo, Sample};
 use super::sampling::{Draws, Sampling};
+use super::{Estimate, RatioOfMeans};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::mode::Mode;
@@ -59,7 +59,7 @@ impl BatchSharpnessConfig {
         BatchSharpness { config: self.clone(), loss, n_measured: 0 }
     }
 
-    fn monte_carlo(&self) -> MonteCarlo {
+    pub(super) fn monte_carlo(&self) -> MonteCarlo {
         MonteCarlo {
             batch_size: self.batch_size,
             num_batches: self.num_batches,
@@ -74,12 +74,14 @@ impl BatchSharpnessConfig {
     }
 }
 
-/// E_B[g_Bᵀ H_B g_B / ‖g_B‖²] at frozen weights. Cost: one product per batch.
+/// E_B\[g_Bᵀ H_B g_B / ‖g_B‖²] at frozen weights, and the same along other steps than the gradient
+/// ([`measure_momentum`](Self::measure_momentum), [`measure_step`](Self::measure_step)). Cost: one product
+/// per batch.
 #[derive(Clone, Debug)]
 pub struct BatchSharpness<F> {
-    config: BatchSharpnessConfig,
-    loss: F,
-    n_measured: u64,
+    pub(super) config: BatchSharpnessConfig,
+    pub(super) loss: F,
+    pub(super) n_measured: u64,
 }
 
 /// One measurement of batch sharpness.
@@ -88,6 +90,8 @@ pub struct BatchSharpness<F> {
 pub struct BatchSharpnessMeasurement {
     /// Mean of the ratios over the batches, with its error.
     pub estimate: Estimate,
+    /// E\[gᵀH_Bg]/E\[‖g‖²] over the same batches: batches with large gradients count for more.
+    pub ratio_of_means: RatioOfMeans,
     /// The ratio of each batch with a nonzero gradient.
     pub values: Vec<f64>,
     /// Batches left out because their gradient is zero.
@@ -115,24 +119,38 @@ impl<F> BatchSharpness<F> {
         F: Fn(&M, B) -> Tensor<1>,
     {
         let began = Instant::now();
-        let (mut n_zero_gradients, mut n_hvps) = (0, 0);
+        let (mut n_hvps, mut found) = (0, Vec::new());
         let ratio = |group: &Group<'_, B>| {
-            let ratios = directional_sharpness(group.lanes)?;
-            n_hvps += ratios.len();
-            n_zero_gradients += ratios.iter().filter(|ratio| ratio.is_none()).count();
+            let of_group = directional_sharpness(group.lanes)?;
+            n_hvps += of_group.len();
+            let ratios = of_group.iter().map(|(_, ratio)| *ratio).collect();
+            found.extend(of_group);
             Ok(ratios)
         };
         let monte_carlo = self.config.monte_carlo();
         let sample = monte_carlo.sample(model, data, &self.loss, self.n_measured, ratio)?;
         self.n_measured += 1;
-        let Sample { estimate, values, draw } = sample;
+        let Sample { estimate, values, n_batches, draw } = sample;
+        // Products of batches after the one at which the target was reached were computed too.
+        found.truncate(n_batches);
+        let pair = |(square, ratio): &(f64, Option<f64>)| (square * ratio.unwrap_or(0.0), *square);
+        let ratio_of_means = RatioOfMeans::of(&found.iter().map(pair).collect::<Vec<_>>())?;
+        let n_zero_gradients = n_batches - values.len();
         let elapsed = began.elapsed();
-        Ok(BatchSharpnessMeasurement { estimate, values, n_zero_gradients, n_hvps, draw, elapsed })
+        Ok(BatchSharpnessMeasurement {
+            estimate,
+            ratio_of_means,
+            values,
+            n_zero_gradients,
+            n_hvps,
+            draw,
+            elapsed,
+        })
     }
 }
 
-/// gᵀHg/‖g‖² of each lane; `None` where the gradient is zero. One product in each lane.
-fn directional_sharpness(lanes: &HessianLanes) -> Result<Vec<Option<f64>>> {
+/// ‖g‖² and gᵀHg/‖g‖² of each lane; `None` where the gradient is zero. One product in each lane.
+pub(super) fn directional_sharpness(lanes: &HessianLanes) -> Result<Vec<(f64, Option<f64>)>> {
     let gradient = LaneVectors::new(lanes, lanes.gradients())?;
     let unit = gradient.normalized();
     let product = lanes.apply(&unit.images)?;
@@ -140,7 +158,9 @@ fn directional_sharpness(lanes: &HessianLanes) -> Result<Vec<Option<f64>>> {
     let columns = Tensor::cat(vec![gradient.squared_norms(), ratios], 1);
     let ratio = |pair: &[f64]| {
         let squared_norm = finite("the norm of a gradient", pair[0])?;
-        if squared_norm > 0.0 { finite("gᵀHg/‖g‖²", pair[1]).map(Some) } else { Ok(None) }
+        let is_zero = squared_norm <= 0.0;
+        let ratio = if is_zero { None } else { Some(finite("gᵀHg/‖g‖²", pair[1])?) };
+        Ok((squared_norm.max(0.0), ratio))
     };
     read(columns.flatten(0, 1))?.chunks_exact(2).map(ratio).collect()
 }

@@ -176,7 +176,7 @@ impl<F> MiniBatchSharpness<F> {
         let sample = config.monte_carlo().sample(model, data, loss, *n_measured, top)?;
         *n_measured += 1;
         *earlier = last;
-        let Sample { estimate, values, draw } = sample;
+        let Sample { estimate, values, draw, .. } = sample;
         // Products of batches after the one at which the target was reached were computed too.
         let n_hvps = tops.iter().map(|top| top.n_hvps).sum();
         tops.truncate(values.len());

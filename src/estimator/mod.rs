@@ -1,26 +1,52 @@
 //! Estimators: model + data + loss -> a number with its error and its cost.
 
 mod batch_sharpness;
+mod contraction;
+mod critical_sharpness;
 mod full_batch_sharpness;
+mod gap;
+mod gradient_noise;
 mod lane_solve;
+mod minibatch_extremes;
 mod minibatch_sharpness;
 mod monte_carlo;
+mod noise_kernel;
+mod ratio;
 mod sampling;
 mod sharpness;
 mod statistics;
+mod step_sharpness;
+mod whole;
 
 use std::time::Duration;
 
 use crate::params::ParamVector;
 
 pub use batch_sharpness::{BatchSharpness, BatchSharpnessConfig, BatchSharpnessMeasurement};
+pub use contraction::{Contraction, ContractionConfig, ContractionMeasurement};
+pub use critical_sharpness::{
+    CriticalOutcome, CriticalSharpness, CriticalSharpnessConfig, CriticalSharpnessMeasurement,
+};
 pub use full_batch_sharpness::{FullBatchSharpness, FullBatchSharpnessConfig};
+pub use gap::{
+    Crossover, GapAtBatchSize, GapPrediction, PowerLaw, PowerLawPoint, SecondOrder, SharpnessGap,
+    SharpnessGapConfig, SharpnessGapMeasurement,
+};
+pub use gradient_noise::{
+    GradientNoise, GradientNoiseConfig, GradientNoiseMeasurement, OneStepChange,
+};
+pub use minibatch_extremes::{
+    Extremes, Fraction, MiniBatchExtremes, MiniBatchExtremesConfig, MiniBatchExtremesMeasurement,
+};
 pub use minibatch_sharpness::{
     MiniBatchSharpness, MiniBatchSharpnessConfig, MiniBatchSharpnessMeasurement,
 };
+pub use noise_kernel::{NoiseKernel, NoiseKernelConfig, NoiseKernelMeasurement};
+pub use ratio::{MeanOfRatios, RatioOfMeans};
 pub use sampling::{Draws, Sampling, draw_batches};
 pub use sharpness::Sharpness;
 pub use statistics::{Estimate, student_t_95};
+pub use step_sharpness::{StepCurvature, StepSharpnessMeasurement};
 
 /// λ_max of one Hessian, with what it took to find it.
 #[derive(Clone, Debug)]

@@ -1,5 +1,7 @@
 //! A mean over mini-batch Hessians at frozen weights: what mini-batch and batch sharpness share.
 
+use std::ops::ControlFlow;
+
 use burn::module::Module;
 use burn::tensor::Tensor;
 
@@ -30,6 +32,16 @@ pub(super) struct MonteCarlo {
 pub(super) struct Sample {
     pub estimate: Estimate,
     pub values: Vec<f64>,
+    /// Batches, with and without a value.
+    pub n_batches: usize,
+    /// Number of the draw, which gives the batches again.
+    pub draw: u64,
+}
+
+/// The batches of one measurement, and the tensors of the model that it sees.
+pub(super) struct Drawn {
+    pub state: ModelState,
+    pub batches: Vec<Vec<usize>>,
     /// Number of the draw, which gives the batches again.
     pub draw: u64,
 }
@@ -51,11 +63,15 @@ impl<B: Batch> Group<'_, B> {
         self.first..self.first + self.batches.len()
     }
 
+    /// The batch of a lane.
+    pub fn batch(&self, lane: usize) -> B {
+        batch::select(self.data, &self.batches[lane])
+    }
+
     /// The Hessian of a lane on all of parameter space.
     pub fn whole(&self, lane: usize) -> Result<HessianOperator> {
         let state = self.state.with_operator(self.first + lane);
-        let batch = batch::select(self.data, &self.batches[lane]);
-        HessianOperator::at(&state, batch, self.prepared)
+        HessianOperator::at(&state, self.batch(lane), self.prepared)
     }
 }
 
@@ -79,22 +95,8 @@ impl MonteCarlo {
         }
     }
 
-    /// The mean over mini-batch Hessians of what `of_group` gives for each lane of a group; a batch for
-    /// which it is `None` is left out. The loss is recorded once, the model's tensors are read once.
-    /// `n_measured` counts the measurements before this one.
-    pub fn sample<M, B, F>(
-        &self,
-        model: &M,
-        data: &B,
-        loss: &F,
-        n_measured: u64,
-        mut of_group: impl FnMut(&Group<'_, B>) -> Result<Vec<Option<f64>>>,
-    ) -> Result<Sample>
-    where
-        M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
-    {
+    /// Draws the batches of measurement number `n_measured` and reads the model's tensors.
+    pub fn draw<M: Module, B: Batch>(&self, model: &M, data: &B, n_measured: u64) -> Result<Drawn> {
         self.check()?;
         let n_samples = batch::n_samples(data)?;
         let state = ModelState::in_mode(model, self.mode)?;
@@ -106,14 +108,31 @@ impl MonteCarlo {
         let state = state.with_measurement(draw);
         let Self { batch_size, num_batches, sampling, seed, .. } = *self;
         let batches = draw_batches(sampling, n_samples, batch_size, num_batches, seed, draw)?;
-        let (mut prepared, mut values, mut done) = (None, Vec::new(), 0);
-        'groups: while done < batches.len() {
+        Ok(Drawn { state, batches, draw })
+    }
+
+    /// Calls `of_group` with groups of the batches that were drawn, in order, until it breaks. The loss is
+    /// recorded once.
+    pub fn for_each_group<M, B, F>(
+        &self,
+        drawn: &Drawn,
+        model: &M,
+        data: &B,
+        loss: &F,
+        mut of_group: impl FnMut(&Group<'_, B>) -> Result<ControlFlow<()>>,
+    ) -> Result<()>
+    where
+        M: Module,
+        B: Batch,
+        F: Fn(&M, B) -> Tensor<1>,
+    {
+        let Drawn { state, batches, .. } = drawn;
+        let (mut prepared, mut done) = (None, 0);
+        while done < batches.len() {
             // A batch with more than tensors may be another loss: recorded again, and by itself.
             let ready = match prepared.take().filter(|_| B::TENSORS_ONLY) {
                 Some(ready) => ready,
-                None => {
-                    PreparedLoss::of(model, &state, &batch::select(data, &batches[done]), loss)?
-                }
+                None => PreparedLoss::of(model, state, &batch::select(data, &batches[done]), loss)?,
             };
             let side_by_side = if B::TENSORS_ONLY { self.n_lanes(&ready, done) } else { 1 };
             let batches = &batches[done..batches.len().min(done + side_by_side)];
@@ -122,20 +141,67 @@ impl MonteCarlo {
             let lanes = &HessianLanes::at(&state, batches.len(), &tensors, &ready)?;
             let group =
                 Group { lanes, first: done, state: &state, prepared: &ready, data, batches };
-            for value in of_group(&group)? {
-                done += 1;
-                values.extend(value);
-                if self.is_enough(done, &values) {
-                    break 'groups;
-                }
+            if of_group(&group)?.is_break() {
+                break;
             }
+            done += batches.len();
             prepared = Some(ready);
         }
+        Ok(())
+    }
+
+    /// What `of_group` gives for each lane of a group, batch by batch, until there are enough. A batch
+    /// for which it is `None` has no value. `n_measured` counts the measurements before this one.
+    pub fn values<M, B, F>(
+        &self,
+        model: &M,
+        data: &B,
+        loss: &F,
+        n_measured: u64,
+        mut of_group: impl FnMut(&Group<'_, B>) -> Result<Vec<Option<f64>>>,
+    ) -> Result<(Vec<Option<f64>>, u64)>
+    where
+        M: Module,
+        B: Batch,
+        F: Fn(&M, B) -> Tensor<1>,
+    {
+        let drawn = self.draw(model, data, n_measured)?;
+        let (mut values, mut defined) = (Vec::new(), Vec::new());
+        self.for_each_group(&drawn, model, data, loss, |group| {
+            for value in of_group(group)? {
+                values.push(value);
+                defined.extend(value);
+                if self.is_enough(values.len(), &defined) {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok((values, drawn.draw))
+    }
+
+    /// The mean of [`values`](Self::values) over the batches that have one.
+    pub fn sample<M, B, F>(
+        &self,
+        model: &M,
+        data: &B,
+        loss: &F,
+        n_measured: u64,
+        of_group: impl FnMut(&Group<'_, B>) -> Result<Vec<Option<f64>>>,
+    ) -> Result<Sample>
+    where
+        M: Module,
+        B: Batch,
+        F: Fn(&M, B) -> Tensor<1>,
+    {
+        let (values, draw) = self.values(model, data, loss, n_measured, of_group)?;
+        let n_batches = values.len();
+        let values: Vec<f64> = values.into_iter().flatten().collect();
         let estimate = Estimate::of(&values).ok_or(Error::NonFinite {
             quantity: "gᵀHg/‖g‖² of batches that all have a zero gradient",
             value: f64::NAN,
         })?;
-        Ok(Sample { estimate, values, draw })
+        Ok(Sample { estimate, values, n_batches, draw })
     }
 
     /// How many mini-batches to work on side by side after `done` ones: what fits the memory and, with a

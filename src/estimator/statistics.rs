@@ -43,6 +43,20 @@ impl Estimate {
         Some(Self { mean, standard_error, interval: (mean - half, mean + half), max, count })
     }
 
+    /// The estimate of offset + factor·quantity.
+    /// For factors that are not negative: the largest value stays the largest.
+    pub(super) fn affine(&self, offset: f64, factor: f64) -> Self {
+        let map = |value: f64| offset + factor * value;
+        let (low, high) = (map(self.interval.0), map(self.interval.1));
+        Self {
+            mean: map(self.mean),
+            standard_error: factor.abs() * self.standard_error,
+            interval: (low.min(high), low.max(high)),
+            max: map(self.max),
+            count: self.count,
+        }
+    }
+
     /// standard error / |mean|.
     pub fn relative_error(&self) -> f64 {
         self.standard_error / self.mean.abs()

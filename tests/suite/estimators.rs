@@ -1,5 +1,13 @@
 //! Estimators: seeds, draws, targets, warm starts, live batches.
 
+mod critical;
+mod edge;
+mod gap;
+mod noise;
+mod regression;
+mod row_space;
+mod steps;
+
 use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor};
 use burn_sharpness::estimator::{Draws, Estimate, Sampling, draw_batches};

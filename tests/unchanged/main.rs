@@ -10,6 +10,11 @@ use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, Linea
 use burn::optim::{GradientsParams, SgdConfig, momentum::MomentumConfig};
 use burn::tensor::{Bool, Device, Int, Tensor, activation};
 use burn_sharpness::Error;
+use burn_sharpness::estimator::{
+    Contraction, ContractionConfig, CriticalSharpness, CriticalSharpnessConfig, GradientNoise,
+    GradientNoiseConfig, MiniBatchExtremes, MiniBatchExtremesConfig, NoiseKernel,
+    NoiseKernelConfig, SharpnessGap, SharpnessGapConfig,
+};
 use burn_sharpness::prelude::*;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -151,6 +156,54 @@ fn reparameterized_and_frozen_parameters_stay_what_they_are() {
     }
 }
 
+type Loss = fn(&Net, Pair) -> Tensor<1>;
+
+/// Estimators that compare batches with the whole data set, or evaluate the loss at other parameters.
+struct Others {
+    gap: SharpnessGap<Loss>,
+    noise: GradientNoise<Loss>,
+    critical: CriticalSharpness<Loss>,
+    contraction: Contraction<Loss>,
+    kernel: NoiseKernel<Loss>,
+    extremes: MiniBatchExtremes<Loss>,
+    along: BatchSharpness<Loss>,
+}
+
+impl Others {
+    fn new() -> Self {
+        let (loss, eval) = (loss as Loss, Mode::Eval);
+        let gap = SharpnessGapConfig::new(vec![2, 4]).with_num_batches(2).with_mode(eval);
+        let noise = GradientNoiseConfig::new(4).with_num_batches(2).with_mode(eval);
+        let extremes = MiniBatchExtremesConfig::new(4).with_num_batches(2).with_max_applies(10);
+        Self {
+            gap: gap.with_max_applies(10).init(loss),
+            noise: noise.with_learning_rate(Some(0.05)).init(loss),
+            critical: CriticalSharpnessConfig::new().init(loss),
+            contraction: ContractionConfig::new(4, 0.05)
+                .with_max_applies(3)
+                .with_mode(eval)
+                .init(loss),
+            kernel: NoiseKernelConfig::new(4, 0.05).with_max_applies(6).with_mode(eval).init(loss),
+            extremes: extremes.init(loss),
+            along: BatchSharpnessConfig::new(4).with_num_batches(2).init(loss),
+        }
+    }
+
+    fn measure(&mut self, model: &Net, set: &Pair) {
+        let gradient = model.hessian(set.clone(), loss).unwrap().gradient().clone();
+        self.gap.measure(model, set).unwrap();
+        self.noise.measure(model, set).unwrap();
+        self.critical.measure(model, set).unwrap();
+        self.contraction.measure(model, set).unwrap();
+        self.kernel.measure(model, set).unwrap();
+        self.extremes.measure(model, set).unwrap();
+        self.along.measure_momentum(model, set, 0.9, &gradient).unwrap();
+        self.along.measure_step(model, set, &gradient).unwrap();
+        self.along.measure_steps(model, set, |g| Ok(g.scale(-0.05))).unwrap();
+        self.along.measure_step_live(model, set.clone(), &gradient).unwrap();
+    }
+}
+
 /// Ten epochs of SGD with momentum and dropout; the losses and the final model.
 fn train(measure: bool) -> (Vec<u32>, Vec<Vec<u8>>) {
     let device = Device::flex().autodiff();
@@ -169,6 +222,7 @@ fn train(measure: bool) -> (Vec<u32>, Vec<Vec<u8>>) {
     let mut eval = eval.init(loss);
     let noisy = MiniBatchSharpnessConfig::new(4).with_num_batches(3).with_mode(MODES[2]);
     let mut noisy = noisy.init(loss);
+    let mut others = Others::new();
     let mut losses = Vec::new();
     for step in 0..50 {
         let range = step % 5 * 4..step % 5 * 4 + 4;
@@ -180,6 +234,7 @@ fn train(measure: bool) -> (Vec<u32>, Vec<Vec<u8>>) {
             full.measure(&model, &set).unwrap();
             eval.measure(&model, &set).unwrap();
             noisy.measure(&model, &set).unwrap();
+            others.measure(&model, &set);
         }
         let value = loss(&model, batch);
         losses.push(value.clone().into_scalar::<f32>().to_bits());
