@@ -31,6 +31,7 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 
+use burn_backend::Shape;
 use burn_ir::{OperationIr, TensorId, TensorIr};
 
 use crate::capture::Source;
@@ -194,9 +195,12 @@ impl Builder {
         let image = self.emit.fresh(&found.coordinates);
         let part = self.part(param, role, &image);
         let coordinates = self.emit.fresh(&image);
-        let squares = self.emit.mul(&found.rows, &found.rows);
-        let sum = self.emit.sum(&squares);
-        let mean = self.emit.mul_scalar(&sum, 1.0 / found.rows.shape[0] as f64);
+        // ‖h‖² as a product of a row and a column: h² would be a copy of the whole batch.
+        let n = found.rows.shape.num_elements();
+        let row = self.emit.reshape(&found.rows, Shape::from([1, n]));
+        let column = self.emit.reshape(&found.rows, Shape::from([n, 1]));
+        let square = self.emit.matmul(&row, &column);
+        let mean = self.emit.mul_scalar(&square, 1.0 / found.rows.shape[0] as f64);
         self.known[part] = (found.gradient.clone(), Some(self.emit.sqrt(&mean)));
         for product in &found.products {
             let image =
