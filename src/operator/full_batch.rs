@@ -160,7 +160,7 @@ impl<B: Batch> FullBatchHessian<B> {
 /// Fails for a loss that is no mean over samples, on four samples across the data: their loss must
 /// be the mean of their single losses. A loss that does not run on one sample, or is not finite,
 /// is not judged here; nor is noise, which is another one for other samples.
-fn check_mean<M, B, F>(
+pub(super) fn check_mean<M, B, F>(
     model: &M,
     state: &ModelState,
     data: &B,
