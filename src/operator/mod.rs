@@ -13,6 +13,8 @@ mod hessian;
 mod hessian_lanes;
 mod jacobian;
 mod lanes;
+#[cfg(feature = "optim")]
+mod optimizer_state;
 mod preconditioned;
 mod predictive;
 mod projected;
@@ -37,6 +39,8 @@ pub use hessian_lanes::HessianLanes;
 pub use jacobian::{JacobianOperator, NtkOperator};
 pub use lanes::{LaneVectors, Lanes};
 pub(crate) use lanes::{SingleLane, row_dots};
+#[cfg(feature = "optim")]
+pub use optimizer_state::{OptimizerState, StepRule};
 pub use preconditioned::PreconditionedOperator;
 pub use predictive::Predictive;
 pub use projected::{ProjectedOperator, Subspace};
