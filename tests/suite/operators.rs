@@ -9,6 +9,7 @@ mod jacobian;
 mod modes;
 #[cfg(feature = "optim")]
 mod optimizers;
+mod streamed;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};

@@ -29,24 +29,8 @@ fn networks_and_losses() {
     let entropy = |f: Tensor<2>, (_, y): Batch2| cross_entropy(f, y, ());
     let error = gauss_newton(|_, (x, _)| x.narrow(1, 0, 3), entropy);
     assert!(matches!(error, Error::LossIndependentOfParameters), "{error}");
-    let error = gauss_newton(outputs, |f, (x, _)| x.mean() + f.detach().sum().mul_scalar(0.0));
-    assert!(
-        matches!(
-            error,
-            Error::GradientMismatch { .. }
-                | Error::NotDifferentiable { .. }
-                | Error::LossIndependentOfParameters
-        ),
-        "{error}"
-    );
     let error = gauss_newton(outputs, |_, (x, _)| x.mean());
-    assert!(
-        matches!(error, Error::LossIndependentOfParameters | Error::NotDifferentiable { .. }),
-        "{error}"
-    );
-    let error =
-        gauss_newton(|m, (x, _)| m.forward(x).argmax(1).float().cast(DType::F64), |f, _| f.mean());
-    assert!(matches!(error, Error::ParametersThroughIntegers), "{error}");
+    assert!(matches!(error, Error::LossIndependentOfParameters), "{error}");
     let error = gauss_newton(|m, (x, _)| m.forward(x.clone()) + m.forward(x).detach(), entropy);
     assert!(matches!(error, Error::GradientMismatch { .. }), "{error}");
     let error = gauss_newton(outputs, |f, (_, y)| {

@@ -2,14 +2,13 @@
 //! running statistics included.
 
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig};
-use burn_sharpness::operator::{FisherOperator, GaussNewtonOperator, JacobianOperator};
+use burn_sharpness::operator::{FisherOperator, GaussNewtonOperator, JacobianOperator, Predictive};
 use burn_sharpness::prelude::*;
 
 use super::curvature::cross_entropy;
 use super::*;
 
-/// Normalization without a layer before it, dropout, a linear layer: linear in the parameters of
-/// the layer, and of the normalization if that is frozen or the layer is.
+/// Normalization, dropout, a linear layer.
 #[derive(Module, Debug)]
 struct Noisy {
     norm: BatchNorm,
@@ -21,9 +20,8 @@ fn model() -> Noisy {
     let norm = BatchNormConfig::new(4).init(&device());
     let dropout = DropoutConfig::new(0.4).init();
     let head = LinearConfig::new(4, 3).init(&device());
-    let Noisy { norm, dropout, head } = Noisy { norm, dropout, head };
-    let norm = wide(norm).no_grad();
-    Noisy { norm, dropout, head: wavy(head) }
+    // Normalization frozen: with its parameters the model would not be linear in all of them.
+    Noisy { norm: wide(norm).no_grad(), dropout, head: wavy(head) }
 }
 
 /// In f64, with its values kept.
@@ -70,8 +68,6 @@ fn matrices(mode: Mode) -> (Matrix, Matrix) {
     assert_close(&by_jacobian.concat(), &g.concat(), F64, "by the Jacobian");
     (g, h)
 }
-
-use burn_sharpness::operator::Predictive;
 
 #[test]
 fn every_mode_has_its_own_network() {
