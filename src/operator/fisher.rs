@@ -16,11 +16,11 @@ use crate::mode::Mode;
 use crate::model_state::ModelState;
 use crate::params::{ParamBlock, ParamSpace, ParamVector};
 
-/// F = (1/b) Σᵢ E[gᵢgᵢᵀ] over the b samples of a batch, gᵢ a gradient of sample i's negative
+/// F = (1/b) Σᵢ E(gᵢgᵢᵀ) over the b samples of a batch, gᵢ a gradient of sample i's negative
 /// log-likelihood; the three constructors differ in the labels (Kunstner, Balles, Hennig 2019).
 ///
 /// Samples are counted by the first dimension of the outputs. All three are positive semi-definite
-/// and cost about one gradient per product.
+/// and cost as much as [`GaussNewtonOperator`](super::GaussNewtonOperator).
 #[derive(Debug)]
 pub struct FisherOperator {
     products: HessianOperator,

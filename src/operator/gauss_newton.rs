@@ -22,9 +22,9 @@ use crate::params::{ParamBlock, ParamSpace, ParamVector};
 /// twice. The Hessian is H = G + Σ_k (∂ℓ/∂f_k) ∇²f_k. G is positive semi-definite if ℓ is convex in f,
 /// and equals H for a network that is linear in its parameters.
 ///
-/// Cost of a product: a tangent pass of the network, a product with H_ℓ and a reverse pass, about
-/// one gradient. The primal pass runs once, when the operator is made. Memory as
-/// [`HessianOperator`].
+/// Cost of a product: a tangent pass of the network, a product with H_ℓ and a reverse pass, less than one
+/// with the Hessian, which has tangents in its reverse pass, too. The primal pass runs once, when the
+/// operator is made. Memory as [`HessianOperator`].
 #[derive(Debug)]
 pub struct GaussNewtonOperator {
     products: HessianOperator,

@@ -21,7 +21,8 @@ use crate::params::{ParamBlock, ParamSpace, ParamVector};
 /// a whole population.
 ///
 /// The covariance of the gradient of a mini-batch of these samples is a multiple of it:
-/// [`of_batch_mean`](Self::of_batch_mean). Cost of a product: about one gradient.
+/// [`of_batch_mean`](Self::of_batch_mean). Cost of a product: as
+/// [`GaussNewtonOperator`](super::GaussNewtonOperator).
 #[derive(Debug)]
 pub struct GradientCovariance {
     products: HessianOperator,
