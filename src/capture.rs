@@ -46,6 +46,8 @@ pub(crate) enum Source {
     Constant(usize),
     /// Data that differentiation or a rule made: the same at every run.
     Fixed(TensorData),
+    /// The cotangent u of the outputs, in the reverse pass Jᵀu.
+    Cotangent,
     /// Random draw number `index` of the loss.
     Noise { index: usize, distribution: Distribution, shape: Vec<usize>, dtype: DType },
 }
@@ -58,13 +60,29 @@ impl Source {
             Self::Batch(i) => format!("batch {i}"),
             Self::Constant(i) => format!("constant {i}"),
             Self::Fixed(_) => "fixed data".into(),
+            Self::Cotangent => "cotangent".into(),
             Self::Noise { index, .. } => format!("noise {index}"),
         }
     }
 }
 
+/// The network's outputs as a closure hands them over while it runs.
+#[derive(Default)]
+pub(crate) struct Outputs(Option<DispatchTensor>);
+
+impl Outputs {
+    /// Remembers the outputs, as a view, so that they are the result of an operation.
+    pub fn keep<const D: usize>(&mut self, outputs: Tensor<D>) -> Tensor<D> {
+        let shape = outputs.dims();
+        let view = outputs.reshape(shape);
+        self.0 = Some(view.clone().into_dispatch());
+        view
+    }
+}
+
 /// The forward operations of a loss; inputs are parameters, other model tensors, batch tensors
-/// and constants, the output is the loss.
+/// and constants, the first output is the loss, the second the network's outputs if the closure kept
+/// them.
 #[derive(Clone, Debug)]
 pub struct LossGraph {
     pub(crate) graph: TensorGraph,
@@ -120,6 +138,23 @@ impl LossGraph {
         B: Batch,
         F: Fn(&M, B) -> Tensor<1> + ?Sized,
     {
+        Self::capture_outputs(model, state, batch, &|model: &M, batch: B, _: &mut Outputs| {
+            loss(model, batch)
+        })
+    }
+
+    /// [`capture`](Self::capture) of a closure that may keep the network's outputs.
+    pub(crate) fn capture_outputs<M, B, F>(
+        model: &M,
+        state: &ModelState,
+        batch: &B,
+        loss: &F,
+    ) -> Result<Self>
+    where
+        M: Module,
+        B: Batch,
+        F: Fn(&M, B, &mut Outputs) -> Tensor<1> + ?Sized,
+    {
         let training_means = match state.mode() {
             Mode::Train => state.training_means(),
             Mode::Eval => Vec::new(),
@@ -128,17 +163,18 @@ impl LossGraph {
         let settings = state.space().device().settings();
         let device = PooledDevice::take(settings);
         let mut recorder = Recorder::new(&device.device, state);
-        let mut shape = Vec::new();
+        let (mut shape, mut kept) = (Vec::new(), Outputs::default());
         let captured = catch_panic(
             || {
                 let scope = |scope: burn_capture::CaptureScope| {
                     let placeholders = model.valid().map(&mut recorder).to_device(&device.device);
                     let batch = batch.clone().map_tensors(&mut recorder);
-                    let value = loss(&placeholders, batch);
+                    let value = loss(&placeholders, batch, &mut kept);
                     shape = value.dims().to_vec();
                     if shape == [1] {
                         // A view, so that the loss is the result of an operation.
-                        recorder.loss = Some(capture_ir(&value.reshape([1])));
+                        recorder.outputs.push(capture_ir(value.reshape([1]).into_dispatch()));
+                        recorder.outputs.extend(kept.0.take().map(capture_ir));
                     }
                     scope.complete([], [])
                 };
@@ -147,10 +183,12 @@ impl LossGraph {
             },
             classify_panic,
         )?;
-        let loss = recorder.loss.take().ok_or(Error::NonScalarLoss { shape })?;
+        if recorder.outputs.is_empty() {
+            return Err(Error::NonScalarLoss { shape });
+        }
         let placeholders: HashMap<TensorId, Source> = recorder.inputs.into_iter().collect();
         let mut constants = Vec::new();
-        let (graph, sources) = graph_of(captured, &placeholders, vec![loss], |data| {
+        let (graph, sources) = graph_of(captured, &placeholders, recorder.outputs, |data| {
             constants.push(data);
             Source::Constant(constants.len() - 1)
         });
@@ -208,13 +246,14 @@ struct Recorder<'a> {
     by_slot: HashMap<Slot, DispatchTensor>,
     inputs: Vec<(TensorId, Source)>,
     n_batch: usize,
-    loss: Option<TensorIr>,
+    /// The loss, if it is one number, and the network's outputs, if they were kept.
+    outputs: Vec<TensorIr>,
 }
 
 impl<'a> Recorder<'a> {
     fn new(device: &'a Device, state: &'a ModelState) -> Self {
         let (by_slot, inputs) = (HashMap::new(), Vec::new());
-        Self { device, state, by_slot, inputs, n_batch: 0, loss: None }
+        Self { device, state, by_slot, inputs, n_batch: 0, outputs: Vec::new() }
     }
 
     fn placeholder<const D: usize, K: Kind>(
@@ -224,7 +263,7 @@ impl<'a> Recorder<'a> {
         source: Source,
     ) -> Tensor<D, K> {
         let tensor = Tensor::<D, K>::empty(shape, (self.device, dtype));
-        self.inputs.push((capture_ir(&tensor).id, source));
+        self.inputs.push((capture_ir(tensor.clone().into_dispatch()).id, source));
         tensor
     }
 
@@ -320,10 +359,10 @@ impl TensorMapper for Recorder<'_> {
 ///
 /// # Panics
 /// For a tensor of another device, with a message that `classify_panic` knows.
-fn capture_ir<const D: usize, K: Kind>(tensor: &Tensor<D, K>) -> TensorIr {
-    let dispatch = tensor.clone().into_dispatch();
+fn capture_ir(tensor: DispatchTensor) -> TensorIr {
+    let (shape, dtype) = (tensor.shape(), tensor.dtype());
     let backend = <DispatchTensor as DispatchKindConversion<CaptureBackend>>::try_into_backend;
-    let id = match backend(dispatch) {
+    let id = match backend(tensor) {
         Ok(BackendTensor::Float(t)) => t.id(),
         Ok(BackendTensor::Int(t)) => t.id(),
         Ok(BackendTensor::Bool(t)) => t.id(),
@@ -332,7 +371,7 @@ fn capture_ir<const D: usize, K: Kind>(tensor: &Tensor<D, K>) -> TensorIr {
             panic!("Backend mismatch: the loss is not on the model's device: {message}")
         }
     };
-    TensorIr::uninit(id, tensor.shape(), tensor.dtype())
+    TensorIr::uninit(id, shape, dtype)
 }
 
 /// Id, shape and dtype of a recorded float.

@@ -1,16 +1,11 @@
-//! The cache of compiled products: graph work happens once per kind of loss.
-//!
-//! A loss is recorded at every measurement (that costs no arithmetic), which guards against a
-//! closure or model whose settings changed; everything after that, differentiation, tangents,
-//! linearization and compilation, is looked up by the recorded graph itself: operations, scalars,
-//! shapes, dtypes and kinds of inputs. Constants' values are not part of the key: they are bound
-//! at run time like parameters.
+//! Compiled products: of a Hessian or a Gauss-Newton matrix here, of a Jacobian in [`jacobian`]. Graph
+//! work happens once per kind of loss: see [`cache`].
 
-use std::any::TypeId;
+mod cache;
+mod jacobian;
+
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::mem::Discriminant;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::Module;
@@ -19,19 +14,21 @@ use burn_dispatch::{Dispatch, DispatchTensor};
 
 use crate::batch::{self, Batch};
 use crate::batching::batch_apart;
-use crate::capture::{LossGraph, Source};
+use crate::capture::{LossGraph, Outputs, Source};
 use crate::error::{Error, Result};
+use crate::gauss_newton::Metric;
 use crate::ir::TensorGraph;
 use crate::ir::replay::Value;
 use crate::lane_programs::CompiledLanes;
 use crate::linearize::LinearizedGraph;
-use crate::mode::Mode;
 use crate::model_state::ModelState;
 use crate::noise::draw;
 use crate::params::{ParamVector, read_scalar};
 use crate::program::Program;
 use crate::simplify::fuse_products;
-use crate::verify::{reference, verify};
+pub(crate) use cache::Subject;
+use cache::{Cache, Compiled};
+pub(crate) use jacobian::PreparedJacobian;
 
 /// How much graph work this thread has done; see [`graph_work`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,6 +120,22 @@ impl CompiledHessian {
         blocks.entry(k).or_insert_with(compile).clone()
     }
 
+    fn run_primal(
+        &self,
+        state: &ModelState,
+        batch: &[DispatchTensor],
+        constants: &[TensorData],
+    ) -> Result<PrimalPass> {
+        let space = state.space();
+        let inputs = bind(&self.sources, state, batch, constants)?;
+        let mut outputs = self.primal.run(inputs, space.device())?.into_iter();
+        let loss = outputs.next().ok_or(Error::LossIndependentOfParameters)?;
+        let parts = self.gradients.iter().map(|g| g.and_then(|_| outputs.next()));
+        let gradient = space.join_or_zeros(parts);
+        let loss = read_scalar(Tensor::from_dispatch(loss))?;
+        Ok(PrimalPass { loss, gradient, residuals: outputs.collect() })
+    }
+
     /// Number of operations of the primal and of the tangent part.
     pub fn n_ops(&self) -> (usize, usize) {
         (self.primal.n_ops(), self.tangent.n_ops())
@@ -153,78 +166,69 @@ impl PreparedLoss {
         B: Batch,
         F: Fn(&M, B) -> Tensor<1> + ?Sized,
     {
-        let forward = LossGraph::capture(model, state, batch, loss)?;
-        count(|work| work.captures += 1);
-        let constants = forward.constants.clone();
-        let key = Key::of(&forward);
-        let closure = (typeid::of::<F>(), std::mem::discriminant(&state.mode()));
-        let found = CACHE.lock().unwrap_or_else(PoisonError::into_inner).get(&key, closure);
-        let (compiled, lanes) = match found {
-            Some((compiled, lanes, true)) => return Ok(Self { compiled, lanes, constants }),
-            Some((compiled, lanes, false)) => (compiled, lanes),
-            None => {
-                let pushed = forward.differentiate()?.push_forward()?;
-                let lanes = CompiledLanes::new(pushed.row_space(false), forward.settings);
-                count(|work| work.compilations += 1);
-                (Arc::new(pushed.linearize().compile()), Arc::new(lanes))
-            }
-        };
-        let prepared = Self { compiled, lanes, constants };
-        let verified = prepared.verify(&forward, model, state, batch, loss)?;
-        let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.insert(key, &prepared, verified.then_some(closure));
-        Ok(prepared)
+        let loss = &|model: &M, batch: B, _: &mut Outputs| loss(model, batch);
+        Self::prepare(&Subject { model, state, batch, loss }, None)
     }
 
-    /// Compares the gradient with the one that burn computes; false when there was nothing to
-    /// compare.
-    fn verify<M, B, F>(
-        &self,
-        forward: &LossGraph,
-        model: &M,
-        state: &ModelState,
-        batch: &B,
-        loss: &F,
-    ) -> Result<bool>
+    /// [`of`](Self::of), for Jᵀ M J of the outputs that `loss` keeps.
+    pub fn gauss_newton<M, B, F>(subject: &Subject<'_, M, B, F>, metric: Metric) -> Result<Self>
     where
         M: Module,
         B: Batch,
-        F: Fn(&M, B) -> Tensor<1> + ?Sized,
+        F: Fn(&M, B, &mut Outputs) -> Tensor<1>,
     {
-        let tensors = batch::tensors(batch.clone());
-        let ours = |state: &ModelState| Ok(self.primal(state, &tensors)?.gradient);
-        let verified = match &forward.reference {
-            None => verify(state, ours, |state| reference(model, state, batch, loss)),
-            Some(recorded) => {
-                let program = Program::compile(recorded.graph.clone());
-                verify(state, ours, |state| {
-                    let inputs = bind(&recorded.sources, state, &tensors, &self.constants)?;
-                    let outputs = program.run(inputs, state.space().device())?;
-                    let parts = recorded.gradients.iter().map(|g| g.map(|g| outputs[g].clone()));
-                    Ok(state.space().join_or_zeros(parts))
-                })
-            }
-        };
-        match verified {
-            Err(Error::GradientMismatch { .. } | Error::NotDifferentiable { .. })
-                if !forward.wrong_in_burn().is_empty() =>
-            {
-                Err(Error::UnsupportedOps(forward.wrong_in_burn()))
-            }
-            verified => verified,
-        }
+        Self::prepare(subject, Some(metric))
+    }
+
+    fn prepare<M, B, F>(subject: &Subject<'_, M, B, F>, recipe: Option<Metric>) -> Result<Self>
+    where
+        M: Module,
+        B: Batch,
+        F: Fn(&M, B, &mut Outputs) -> Tensor<1>,
+    {
+        let (HessianPrograms { compiled, lanes }, constants) = subject.prepare(recipe)?;
+        Ok(Self { compiled, lanes, constants })
     }
 
     /// Runs the primal part on the tensors of a batch.
     pub fn primal(&self, state: &ModelState, batch: &[DispatchTensor]) -> Result<PrimalPass> {
-        let (space, compiled) = (state.space(), &self.compiled);
-        let inputs = bind(&compiled.sources, state, batch, &self.constants)?;
-        let mut outputs = compiled.primal.run(inputs, space.device())?.into_iter();
-        let loss = outputs.next().ok_or(Error::LossIndependentOfParameters)?;
-        let parts = compiled.gradients.iter().map(|g| g.and_then(|_| outputs.next()));
-        let gradient = space.join_or_zeros(parts);
-        let loss = read_scalar(Tensor::from_dispatch(loss))?;
-        Ok(PrimalPass { loss, gradient, residuals: outputs.collect() })
+        self.compiled.run_primal(state, batch, &self.constants)
+    }
+}
+
+/// The programs of a product, on dense vectors and on vectors in row space.
+#[derive(Clone, Debug)]
+struct HessianPrograms {
+    compiled: Arc<CompiledHessian>,
+    lanes: Arc<CompiledLanes>,
+}
+
+impl Compiled for HessianPrograms {
+    /// `None` is the Hessian.
+    type Recipe = Option<Metric>;
+
+    fn compile(forward: &LossGraph, metric: Option<Metric>) -> Result<Self> {
+        let pushed = match metric {
+            None => forward.differentiate()?.push_forward()?,
+            Some(metric) => forward.gauss_newton(metric)?,
+        };
+        let lanes = CompiledLanes::new(pushed.row_space(false), forward.settings);
+        let compiled = Arc::new(pushed.linearize().compile());
+        Ok(Self { compiled, lanes: Arc::new(lanes) })
+    }
+
+    fn gradient(
+        &self,
+        state: &ModelState,
+        batch: &[DispatchTensor],
+        constants: &[TensorData],
+    ) -> Result<ParamVector> {
+        Ok(self.compiled.run_primal(state, batch, constants)?.gradient)
+    }
+
+    fn cache() -> &'static Mutex<Cache<Self>> {
+        static CACHE: Mutex<Cache<HessianPrograms>> = Mutex::new(Cache::new());
+        &CACHE
     }
 }
 
@@ -268,6 +272,58 @@ where
     value.map_or(Ok(f64::NAN), read_scalar)
 }
 
+fn network<M, B, F, const D: usize>(
+    model: &M,
+    state: &ModelState,
+    batch: &B,
+    outputs: &F,
+) -> Result<LossGraph>
+where
+    M: Module,
+    B: Batch,
+    F: Fn(&M, B) -> Tensor<D>,
+{
+    let kept = |model: &M, batch: B, kept: &mut Outputs| kept.keep(outputs(model, batch)).sum();
+    LossGraph::capture_outputs(model, state, batch, &kept)?.network()
+}
+
+/// The shape of the outputs of a network on a batch.
+pub(crate) fn output_shape<M, B, F, const D: usize>(
+    model: &M,
+    state: &ModelState,
+    batch: &B,
+    outputs: &F,
+) -> Result<[usize; D]>
+where
+    M: Module,
+    B: Batch,
+    F: Fn(&M, B) -> Tensor<D>,
+{
+    let shape = network(model, state, batch, outputs)?.graph.outputs[0].shape.as_slice().to_vec();
+    let mismatch = |shape| Error::Capture { message: format!("outputs of shape {shape:?}") };
+    shape.try_into().map_err(mismatch)
+}
+
+/// The outputs of a network on a batch, by its forward operations alone.
+pub(crate) fn output_values<M, B, F, const D: usize>(
+    model: &M,
+    state: &ModelState,
+    batch: &B,
+    outputs: &F,
+) -> Result<Tensor<D>>
+where
+    M: Module,
+    B: Batch,
+    F: Fn(&M, B) -> Tensor<D>,
+{
+    let network = network(model, state, batch, outputs)?.expand()?;
+    let tensors = batch::tensors(batch.clone());
+    let inputs = bind(&network.sources, state, &tensors, &network.constants)?;
+    let values = Program::compile(network.graph).run(inputs, state.space().device())?;
+    let values = values.into_iter().next().ok_or(Error::LossIndependentOfParameters)?;
+    Ok(Tensor::from_dispatch(values))
+}
+
 /// One value per input of a program.
 pub(crate) fn bind(
     sources: &[Source],
@@ -286,6 +342,10 @@ pub(crate) fn bind(
             Source::Batch(i) => batch[*i].clone(),
             Source::Constant(i) => upload(&constants[*i]),
             Source::Fixed(data) => upload(data),
+            Source::Cotangent => {
+                let message = "the cotangent of outputs is no input of a primal pass".into();
+                return Err(Error::Execution { message });
+            }
             Source::Noise { index, distribution, shape, dtype } => {
                 let seed = state.noise_seed(*index).ok_or(Error::Execution {
                     message: "a loss recorded with noise runs in a mode without".into(),
@@ -295,92 +355,4 @@ pub(crate) fn bind(
         })
     };
     sources.iter().map(value).collect()
-}
-
-/// What a compiled product depends on.
-#[derive(Clone, Debug)]
-struct Key {
-    hash: u64,
-    graph: TensorGraph,
-    sources: Vec<Source>,
-    training_means: Vec<usize>,
-    n_params: usize,
-    settings: DeviceSettings,
-}
-
-impl Key {
-    fn of(forward: &LossGraph) -> Self {
-        let mut hasher = DefaultHasher::new();
-        forward.graph.inputs.hash(&mut hasher);
-        forward.graph.ops.hash(&mut hasher);
-        Self {
-            hash: hasher.finish(),
-            graph: forward.graph.clone(),
-            sources: forward.sources.clone(),
-            training_means: forward.training_means.clone(),
-            n_params: forward.n_params,
-            settings: forward.settings,
-        }
-    }
-
-    fn matches(&self, other: &Self) -> bool {
-        self.hash == other.hash
-            && self.n_params == other.n_params
-            && self.settings == other.settings
-            && self.graph == other.graph
-            && self.sources == other.sources
-            && self.training_means == other.training_means
-    }
-}
-
-/// A closure by its type, in a mode: what acts differently under autodiff differs from mode to mode.
-type Closure = (TypeId, Discriminant<Mode>);
-
-/// A compiled product, and the closures whose gradient it was verified to have: losses that differ
-/// by what a recording cannot see are recorded alike.
-struct Entry {
-    key: Key,
-    compiled: Arc<CompiledHessian>,
-    lanes: Arc<CompiledLanes>,
-    verified_for: Vec<Closure>,
-}
-
-/// Compiled products, most recently used last.
-struct Cache(Vec<Entry>);
-
-/// Enough for a few models with a few batch shapes each; an entry is some ten kilobytes.
-const CAPACITY: usize = 64;
-
-static CACHE: Mutex<Cache> = Mutex::new(Cache(Vec::new()));
-
-impl Cache {
-    fn take(&mut self, key: &Key) -> Option<Entry> {
-        let found = self.0.iter().position(|entry| entry.key.matches(key))?;
-        Some(self.0.remove(found))
-    }
-
-    /// The product, and whether it was verified for `closure`.
-    fn get(
-        &mut self,
-        key: &Key,
-        closure: Closure,
-    ) -> Option<(Arc<CompiledHessian>, Arc<CompiledLanes>, bool)> {
-        let entry = self.take(key)?;
-        let verified = entry.verified_for.contains(&closure);
-        let found = (entry.compiled.clone(), entry.lanes.clone(), verified);
-        self.0.push(entry);
-        Some(found)
-    }
-
-    /// Keeps a product, verified for `closure` if there is one; what another thread kept meanwhile
-    /// is replaced.
-    fn insert(&mut self, key: Key, prepared: &PreparedLoss, closure: Option<Closure>) {
-        let mut verified_for = self.take(&key).map(|entry| entry.verified_for).unwrap_or_default();
-        verified_for.extend(closure);
-        if self.0.len() == CAPACITY {
-            self.0.remove(0);
-        }
-        let (compiled, lanes) = (prepared.compiled.clone(), prepared.lanes.clone());
-        self.0.push(Entry { key, compiled, lanes, verified_for });
-    }
 }

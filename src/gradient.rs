@@ -9,11 +9,13 @@ use std::fmt;
 
 use burn::tensor::DeviceSettings;
 use burn_backend::ops::FloatTensorOps;
-use burn_capture::CaptureDevice;
+use burn_backend::{AutodiffBackend, TensorMetadata};
+use burn_capture::{CaptureBackend, CaptureDevice};
 use burn_ir::{NumericOperationIr, OperationIr, ScalarIr, TensorId};
 
 use crate::capture::{
-    LossGraph, PooledDevice, Recorded, Source, Tracked, graph_of, record_gradient, source_names,
+    LossGraph, PooledDevice, Recorded, Source, Tracked, graph_of, ir_of, record_gradient,
+    source_names,
 };
 use crate::display::write_graph;
 use crate::error::{Error, Result, catch_panic};
@@ -47,10 +49,16 @@ impl LossGraph {
     /// when burn's Autodiff fails, [`Error::LossIndependentOfParameters`],
     /// [`Error::ParametersThroughIntegers`].
     pub fn differentiate(&self) -> Result<GradientGraph> {
-        self.expand()?.differentiate_expanded()
+        self.expand()?.differentiate_expanded(Seed::One)
     }
 
-    fn differentiate_expanded(&self) -> Result<GradientGraph> {
+    /// Records Jᵀu of the first output f, of any shape, with u an input of its shape
+    /// ([`Source::Cotangent`]): f takes the place of the loss.
+    pub(crate) fn pull_back(&self) -> Result<GradientGraph> {
+        self.expand()?.differentiate_expanded(Seed::Cotangent)
+    }
+
+    fn differentiate_expanded(&self, seed: Seed) -> Result<GradientGraph> {
         let device = PooledDevice::take(self.settings);
         let mut placeholders: HashMap<TensorId, Source> = HashMap::new();
         let (mut outputs, mut gradients) = (Vec::new(), Vec::new());
@@ -58,8 +66,17 @@ impl LossGraph {
             || {
                 let capture = device.capture_device();
                 let scope = |scope: burn_capture::CaptureScope| {
-                    let (loss, leaves) = replay_with_leaves(self, &capture, &mut placeholders);
-                    (outputs, gradients) = record_gradient(loss, &leaves);
+                    let (value, leaves) = replay_with_leaves(self, &capture, &mut placeholders);
+                    (outputs, gradients) = match seed {
+                        Seed::One => record_gradient(value, &leaves),
+                        Seed::Cotangent => {
+                            let (u, scalar) = weighted(&value, &capture);
+                            placeholders.insert(u, Source::Cotangent);
+                            let (mut outputs, gradients) = record_gradient(scalar, &leaves);
+                            outputs[0] = ir_of(&Recorded::inner(value));
+                            (outputs, gradients)
+                        }
+                    };
                     scope.complete([], [])
                 };
                 let captured = capture.capture_scope(scope);
@@ -82,6 +99,23 @@ impl LossGraph {
             Err(Error::LossIndependentOfParameters)
         }
     }
+}
+
+/// What the reverse pass starts with.
+#[derive(Clone, Copy)]
+enum Seed {
+    /// The loss, whose own derivative is one.
+    One,
+    /// An input u.
+    Cotangent,
+}
+
+/// ⟨f, u⟩, whose gradient is Jᵀu, and the id of the placeholder u.
+fn weighted(f: &Tracked, device: &CaptureDevice) -> (TensorId, Tracked) {
+    let u = CaptureBackend::float_empty(f.shape(), device, f.dtype().into());
+    let id = u.id();
+    let product = Recorded::float_mul(f.clone(), Recorded::from_inner(u));
+    (id, Recorded::float_sum(product))
 }
 
 /// Runs the forward operations with tracked parameters; returns the loss and each parameter's leaf.

@@ -49,7 +49,7 @@ pub(crate) struct StageProgram {
 /// Whether a value of this source differs from lane to lane.
 pub(crate) fn is_per_lane(source: &Source) -> bool {
     match source {
-        Source::Batch(_) | Source::Noise { .. } => true,
+        Source::Batch(_) | Source::Cotangent | Source::Noise { .. } => true,
         Source::Param(_) | Source::State(_) | Source::Constant(_) | Source::Fixed(_) => false,
     }
 }

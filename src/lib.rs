@@ -66,6 +66,7 @@ mod error;
 pub mod estimator;
 mod expand;
 mod forward;
+mod gauss_newton;
 mod gradient;
 mod ir;
 mod lane_programs;

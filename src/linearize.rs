@@ -37,7 +37,7 @@ pub struct JvpGraph {
     /// For each parameter, the tangent of its gradient.
     pub(crate) tangent_outputs: Vec<Tangent>,
     pub(crate) settings: DeviceSettings,
-    differentiated: BTreeSet<String>,
+    pub(crate) differentiated: BTreeSet<String>,
 }
 
 impl GradientGraph {
@@ -146,41 +146,50 @@ impl JvpGraph {
 
     /// Splits what depends on the tangents from what does not, after simplifying both together.
     pub fn linearize(&self) -> LinearizedGraph {
-        let graph = simplify(self.graph.clone());
-        let tangent_inputs: Vec<TensorIr> = self.tangent_inputs.iter().flatten().cloned().collect();
-        let mut unknown: HashSet<TensorId> = tangent_inputs.iter().map(|t| t.id).collect();
-        let (mut primal_ops, mut tangent_ops) = (Vec::new(), Vec::new());
-        for op in &graph.ops {
-            if op.inputs().any(|t| unknown.contains(&t.id)) {
-                unknown.extend(op.outputs().map(|t| t.id));
-                tangent_ops.push(op.clone());
-            } else {
-                primal_ops.push(op.clone());
-            }
-        }
         let n_outputs = 1 + self.gradients.iter().flatten().count();
-        let products = graph.outputs[n_outputs..].to_vec();
-        let mut tangent = TensorGraph { inputs: Vec::new(), ops: tangent_ops, outputs: products }
-            .without_dead_code();
-        let residuals = residuals(&tangent, &unknown);
-        tangent.inputs = residuals.iter().cloned().chain(tangent_inputs).collect();
-
-        let n_primal_inputs = self.sources.len();
-        let mut outputs = graph.outputs[..n_outputs].to_vec();
-        outputs.extend(residuals.iter().cloned());
-        let inputs = graph.inputs[..n_primal_inputs].to_vec();
-        let primal = TensorGraph { inputs, ops: primal_ops, outputs }.without_dead_code();
+        let graph = simplify(self.graph.clone());
+        let (primal, tangent, n_residuals) = split(&graph, self.sources.len(), n_outputs);
         LinearizedGraph {
             primal,
             tangent,
             sources: self.sources.clone(),
             gradients: self.gradients.clone(),
-            n_residuals: residuals.len(),
+            n_residuals,
             uses_tangent: self.uses_tangent(),
             has_product: self.has_product(),
             settings: self.settings,
         }
     }
+}
+
+/// Splits a graph whose inputs are `n_primal` known ones, then free ones, into what depends on known
+/// ones alone and the rest. Outputs of the former: `n_outputs` of the whole, then the residuals, whose
+/// number is returned; the latter reads them, then the free inputs.
+pub(crate) fn split(
+    graph: &TensorGraph,
+    n_primal: usize,
+    n_outputs: usize,
+) -> (TensorGraph, TensorGraph, usize) {
+    let (known, free) = graph.inputs.split_at(n_primal);
+    let mut unknown: HashSet<TensorId> = free.iter().map(|t| t.id).collect();
+    let (mut primal_ops, mut tangent_ops) = (Vec::new(), Vec::new());
+    for op in &graph.ops {
+        if op.inputs().any(|t| unknown.contains(&t.id)) {
+            unknown.extend(op.outputs().map(|t| t.id));
+            tangent_ops.push(op.clone());
+        } else {
+            primal_ops.push(op.clone());
+        }
+    }
+    let (outputs, products) = graph.outputs.split_at(n_outputs);
+    let (inputs, products) = (Vec::new(), products.to_vec());
+    let tangent = TensorGraph { inputs, ops: tangent_ops, outputs: products };
+    let mut tangent = tangent.without_dead_code();
+    let residuals = residuals(&tangent, &unknown);
+    tangent.inputs = residuals.iter().chain(free).cloned().collect();
+    let outputs = outputs.iter().chain(&residuals).cloned().collect();
+    let primal = TensorGraph { inputs: known.to_vec(), ops: primal_ops, outputs };
+    (primal.without_dead_code(), tangent, residuals.len())
 }
 
 /// What the tangent operations and outputs read of the primal part, in order of first use.

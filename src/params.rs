@@ -144,8 +144,13 @@ impl ParamSpace {
     }
 
     fn upload(self: &Arc<Self>, values: Vec<f64>) -> ParamVector {
-        let data = TensorData::new(values, [self.n_params]).convert_dtype(self.dtype);
-        self.vector(Tensor::from_data(data, (&self.device, self.dtype)))
+        self.vector(self.tensor(values, [self.n_params]))
+    }
+
+    /// A tensor of the space's dtype and device.
+    pub(crate) fn tensor<const D: usize>(&self, values: Vec<f64>, shape: [usize; D]) -> Tensor<D> {
+        let data = TensorData::new(values, shape).convert_dtype(self.dtype);
+        Tensor::from_data(data, (&self.device, self.dtype))
     }
 
     pub(crate) fn vector(self: &Arc<Self>, data: Tensor<1>) -> ParamVector {

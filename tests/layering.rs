@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom of the crate to its top. A module may use those before it.
-const LAYERS: [&str; 27] = [
+const LAYERS: [&str; 28] = [
     "error",
     "ir",
     "program",
@@ -21,6 +21,7 @@ const LAYERS: [&str; 27] = [
     "expand",
     "gradient",
     "linearize",
+    "gauss_newton",
     "batching",
     "row_space",
     "lane_programs",

@@ -19,8 +19,8 @@ use burn_dispatch::{BackendTensor, DispatchKindConversion, DispatchTensor};
 use burn_ir::{FloatOperationIr, NumericOperationIr, OperationIr, RandomOpIr, TensorId};
 
 use super::{
-    LossGraph, PooledDevice, Recorded, RecordedGradient, Recorder, Source, Tracked, classify_panic,
-    graph_of, record_gradient,
+    LossGraph, Outputs, PooledDevice, Recorded, RecordedGradient, Recorder, Source, Tracked,
+    classify_panic, graph_of, ir_of, record_gradient,
 };
 use crate::batch::{Batch, TensorMapper};
 use crate::error::{Error, Result, catch_panic};
@@ -36,14 +36,14 @@ pub(super) fn capture<M, B, F>(
 where
     M: Module,
     B: Batch,
-    F: Fn(&M, B) -> Tensor<1> + ?Sized,
+    F: Fn(&M, B, &mut Outputs) -> Tensor<1> + ?Sized,
 {
     let settings = state.space().device().settings();
     let device = PooledDevice::take(settings);
     let mut recorder = Recorder::new(&device.device, state);
     let mut training = Training { state, leaves: state.params.iter().map(|_| None).collect() };
-    let mut shape = Vec::new();
-    let mut recorded = None;
+    let (mut shape, mut kept) = (Vec::new(), Outputs::default());
+    let (mut recorded, mut outputs_ir) = (None, None);
     let captured = catch_panic(
         || {
             let scope = |scope: CaptureScope| -> CompletedCaptureScope {
@@ -51,12 +51,14 @@ where
                 let model = model.valid().map(&mut recorder).to_device(&device.device);
                 let model = model.map(&mut training);
                 let batch = batch.clone().map_tensors(&mut recorder).map_tensors(&mut training);
-                let value = loss(&model, batch);
+                let value = loss(&model, batch, &mut kept);
                 shape = value.dims().to_vec();
                 if shape == [1] {
                     // A view, so that the loss is the result of an operation; lifted if it depends on
                     // masks alone.
-                    let value = tracked(lift(value.reshape([1])));
+                    let value = tracked(lift(value.reshape([1]).into_dispatch()));
+                    let kept = kept.0.take().map(|outputs| tracked(lift(outputs)));
+                    outputs_ir = kept.map(|outputs| ir_of(&Recorded::inner(outputs)));
                     let record = || Ok(record_gradient(value, &training.leaves));
                     recorded =
                         Some(catch_panic(record, |m| Error::NotDifferentiable { message: m }));
@@ -68,7 +70,9 @@ where
         },
         classify_panic,
     )?;
-    let (outputs, gradients) = recorded.ok_or(Error::NonScalarLoss { shape })??;
+    let (mut outputs, gradients) = recorded.ok_or(Error::NonScalarLoss { shape })??;
+    let n_reference = outputs.len();
+    outputs.extend(outputs_ir);
     let mut placeholders: HashMap<TensorId, Source> = recorder.inputs.into_iter().collect();
     let draws = captured.graph.operations.iter().filter_map(random).enumerate();
     placeholders.extend(draws.map(|(index, d)| (d.out.id, noise(index, d))));
@@ -78,8 +82,9 @@ where
         constants.push(data);
         Source::Constant(constants.len() - 1)
     });
-    let (graph, mut sources) = (whole.clone().first_output_alone(), whole_sources.clone());
-    let graph = graph.with_dense_ids(&mut sources);
+    let (mut graph, mut sources) = (whole.clone(), whole_sources.clone());
+    graph.outputs.drain(1..n_reference);
+    let graph = graph.without_dead_code().with_dense_ids(&mut sources);
     let n_params = state.space().entries().len();
     let reference = RecordedGradient { graph: whole, sources: whole_sources, gradients };
     let (training_means, reference) = (Vec::new(), Some(reference));
@@ -115,18 +120,18 @@ impl ModuleMapper for Training<'_> {
             Some(Slot::State(i)) if self.state.is_running_statistic(i) => tensor,
             Some(Slot::Param(i)) => {
                 let leaf = self.leaves[i].get_or_insert_with(|| {
-                    Recorded::float_set_require_grad(tracked(lift(tensor)), true)
+                    Recorded::float_set_require_grad(tracked(lift(tensor.into_dispatch())), true)
                 });
                 Tensor::from_dispatch(untyped(BackendTensor::Float(leaf.clone())))
             }
-            Some(Slot::State(_)) | None => Tensor::from_dispatch(lift(tensor)),
+            Some(Slot::State(_)) | None => Tensor::from_dispatch(lift(tensor.into_dispatch())),
         };
         Param::from_mapped_value(id, tensor, mapper)
     }
 
     fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
         let (id, tensor, mapper) = param.consume();
-        Param::from_mapped_value(id, Tensor::from_dispatch(lift(tensor)), mapper)
+        Param::from_mapped_value(id, Tensor::from_dispatch(lift(tensor.into_dispatch())), mapper)
     }
 
     fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
@@ -136,14 +141,13 @@ impl ModuleMapper for Training<'_> {
 
 impl TensorMapper for Training<'_> {
     fn map<const D: usize, K: Kind>(&mut self, tensor: Tensor<D, K>) -> Tensor<D, K> {
-        Tensor::from_dispatch(lift(tensor))
+        Tensor::from_dispatch(lift(tensor.into_dispatch()))
     }
 }
 
 /// A plain tensor of a capture device on autodiff, if it is a float or an integer: floats made of
 /// integers are then on autodiff, too.
-fn lift<const D: usize, K: Kind>(tensor: Tensor<D, K>) -> DispatchTensor {
-    let plain = tensor.into_dispatch();
+fn lift(plain: DispatchTensor) -> DispatchTensor {
     let backend = <DispatchTensor as DispatchKindConversion<CaptureBackend>>::try_into_backend;
     match backend(plain.clone()) {
         Ok(BackendTensor::Float(t)) => untyped(BackendTensor::Float(Recorded::from_inner(t))),

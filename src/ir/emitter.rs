@@ -33,6 +33,11 @@ impl Emitter {
         Self { ops: Vec::new(), constants: Vec::new(), next_id, settings }
     }
 
+    /// The dtypes of the device.
+    pub fn settings(&self) -> &DeviceSettings {
+        &self.settings
+    }
+
     /// The dtype of indices.
     pub fn int_dtype(&self) -> DType {
         self.settings.int_dtype.into()

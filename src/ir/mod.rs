@@ -4,6 +4,7 @@
 //! execution order, outputs. [`Emitter`](emitter::Emitter) appends to one,
 //! [`replay`](replay::Replay) runs one on any burn backend.
 
+mod append;
 pub(crate) mod emitter;
 pub(crate) mod replay;
 

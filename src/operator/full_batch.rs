@@ -160,7 +160,7 @@ impl<B: Batch> FullBatchHessian<B> {
 /// Fails for a loss that is no mean over samples, on four samples across the data: their loss must
 /// be the mean of their single losses. A loss that does not run on one sample, or is not finite,
 /// is not judged here; nor is noise, which is another one for other samples.
-fn check_mean<M, B, F>(
+pub(super) fn check_mean<M, B, F>(
     model: &M,
     state: &ModelState,
     data: &B,
@@ -172,18 +172,31 @@ where
     B: Batch,
     F: Fn(&M, B) -> Tensor<1>,
 {
+    let samples: Vec<usize> =
+        (0..n_samples.min(4)).map(|i| i * n_samples / n_samples.min(4)).collect();
+    differs_from_mean(model, state, samples.len(), |state, parts| {
+        let chosen: Vec<usize> = parts.iter().map(|&part| samples[part]).collect();
+        loss_value(model, state, &batch::select(data, &chosen), loss).ok()
+    })
+}
+
+/// Fails where the loss of samples `0..n`, by `value` of their numbers, is not the mean of their single
+/// losses. A value that is missing or not finite is not judged.
+pub(super) fn differs_from_mean<M: Module>(
+    model: &M,
+    state: &ModelState,
+    n: usize,
+    value: impl Fn(&ModelState, &[usize]) -> Option<f64>,
+) -> Result<()> {
     let state = match state.mode() {
         Mode::Train | Mode::Eval => state.clone(),
         Mode::TrainWithNoise { .. } => ModelState::in_mode(model, Mode::Train)?,
     };
-    let parts = n_samples.min(4);
-    let samples: Vec<usize> = (0..parts).map(|i| i * n_samples / parts).collect();
-    let value = |samples: &[usize]| {
-        loss_value(model, &state, &batch::select(data, samples), loss).unwrap_or(f64::NAN)
-    };
+    let value = |samples: &[usize]| value(&state, samples).unwrap_or(f64::NAN);
+    let samples: Vec<usize> = (0..n).collect();
     let together = value(&samples);
     let single: Vec<f64> = samples.iter().map(|&i| value(&[i])).collect();
-    let mean = single.iter().sum::<f64>() / parts as f64;
+    let mean = single.iter().sum::<f64>() / n as f64;
     let scale = single.iter().fold(together.abs(), |m, v| m.max(v.abs()));
     // A sum is off by a factor, a weighted mean by its weights; f32 rounds at 1e-7.
     if (together - mean).abs() > 1e-3 * scale {

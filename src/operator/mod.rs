@@ -1,24 +1,51 @@
 //! [`LinearOperator`]: a symmetric matrix that is known by its products. Solvers see nothing else.
 
 mod closure;
+mod combined;
 mod dense;
+mod extension;
+mod fisher;
 mod full_batch;
+mod gauss_newton;
+mod gradient_covariance;
+mod group;
 mod hessian;
 mod hessian_lanes;
+mod jacobian;
 mod lanes;
+#[cfg(feature = "optim")]
+mod optimizer_state;
+mod preconditioned;
+mod predictive;
+mod projected;
+mod streamed;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::error::Result;
 use crate::params::{ParamBlock, ParamSpace, ParamVector};
 
 pub use closure::ClosureOperator;
+pub use combined::{ScaledOperator, ShiftedOperator, WeightedSum};
 pub use dense::DenseOperator;
+pub use extension::OperatorExt;
+pub use fisher::FisherOperator;
 pub use full_batch::{ChunkMemory, FullBatchHessian};
+pub use gauss_newton::GaussNewtonOperator;
+pub use gradient_covariance::GradientCovariance;
+pub use group::{ParamGroup, RestrictedOperator};
 pub use hessian::HessianOperator;
 pub use hessian_lanes::HessianLanes;
+pub use jacobian::{JacobianOperator, NtkOperator};
 pub use lanes::{LaneVectors, Lanes};
 pub(crate) use lanes::{SingleLane, row_dots};
+#[cfg(feature = "optim")]
+pub use optimizer_state::{OptimizerState, StepRule};
+pub use preconditioned::PreconditionedOperator;
+pub use predictive::Predictive;
+pub use projected::{ProjectedOperator, Subspace};
+pub use streamed::StreamedHessian;
 
 /// A symmetric linear operator A on a parameter space.
 pub trait LinearOperator {
@@ -74,3 +101,30 @@ pub trait LinearOperator {
         Ok((0..n).map(|i| columns.iter().map(|c| c[i]).collect()).collect())
     }
 }
+
+macro_rules! forward_to_operator {
+    ($($pointer:ty),+) => {$(
+        impl<A: LinearOperator + ?Sized> LinearOperator for $pointer {
+            fn space(&self) -> &Arc<ParamSpace> {
+                (**self).space()
+            }
+
+            fn apply(&self, v: &ParamVector) -> Result<ParamVector> {
+                (**self).apply(v)
+            }
+
+            fn apply_block(&self, block: &ParamBlock) -> Result<ParamBlock> {
+                (**self).apply_block(block)
+            }
+
+            fn n_applies(&self) -> usize {
+                (**self).n_applies()
+            }
+
+            fn lanes(&self) -> Result<Option<&dyn Lanes>> {
+                (**self).lanes()
+            }
+        }
+    )+};
+}
+forward_to_operator!(&A, Box<A>, Rc<A>, Arc<A>);

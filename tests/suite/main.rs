@@ -12,6 +12,7 @@ mod modes;
 #[path = "../../examples/support/networks/mod.rs"]
 mod networks;
 mod op_support;
+mod operators;
 mod params;
 mod references;
 mod rules;

@@ -2,6 +2,7 @@
 //! `conventions` say how every tensor is built): every model of that file, made of burn's own
 //! modules.
 
+mod curvature;
 mod networks;
 
 use burn::module::Module;
@@ -36,6 +37,16 @@ struct Reference {
     frobenius: f64,
     hessian_eigenvalues: Vec<f64>,
     gHg_over_gg: f64,
+    outputs: Vec<f64>,
+    ggn_top: f64,
+    ggn_top5: Vec<f64>,
+    ggn_trace: f64,
+    vGv: f64,
+    Gv_first8: Vec<f64>,
+    ef_top: f64,
+    ef_trace: f64,
+    ntk_top: f64,
+    ntk_trace: f64,
 }
 
 #[derive(Deserialize)]
@@ -67,15 +78,17 @@ impl Reference {
         let x = (0..n).map(|i| (0.37 * i as f64 + 0.2).cos()).collect();
         let y = Tensor::<1, Int>::from_ints(self.labels.as_slice(), device);
         assert!(self.labels.iter().all(|&l| l < self.classes as i64));
-        let loss = |model: &M, (x, y): (Tensor<D>, Tensor<1, Int>)| {
-            let out = forward(model, x);
-            match self.loss_kind.as_str() {
-                "ce" => CrossEntropyLossConfig::new().init(&out.device()).forward(out, y),
-                "mse" => MseLoss::new().forward(out.clone(), one_hot(y, out), Reduction::Mean),
-                kind => panic!("unknown loss {kind}"),
-            }
+        let of_outputs = |out: Tensor<2>, y: Tensor<1, Int>| match self.loss_kind.as_str() {
+            "ce" => CrossEntropyLossConfig::new().init(&out.device()).forward(out, y),
+            "mse" => MseLoss::new().forward(out.clone(), one_hot(y, out), Reduction::Mean),
+            kind => panic!("unknown loss {kind}"),
         };
+        let loss =
+            |model: &M, (x, y): (Tensor<D>, Tensor<1, Int>)| of_outputs(forward(model, x), y);
         let batch = (float(x, shape, dtype, device), y);
+        if dtype == DType::F64 {
+            self.check_curvature(&model, &batch, forward, of_outputs, F64);
+        }
         self.check_minibatch_sharpness(&model, &batch, loss);
         let operator = model.hessian(batch, loss).unwrap();
         assert_eq!(operator.dim(), self.n_params);
