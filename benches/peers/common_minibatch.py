@@ -16,6 +16,7 @@ SIGNAL = 0.1
 NOISY = 5
 
 TOLERANCE = 1e-2  # of the residual, relative to the eigenvalue
+ESTIMATE = 0.99 * TOLERANCE  # where |βs| stops: what is measured then is rounded differently
 MAX_PRODUCTS = 48  # per batch; the memory of a basis
 
 # A first run that took so long, and so many times the fastest trial, is the trial.
