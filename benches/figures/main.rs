@@ -13,6 +13,7 @@ mod products;
 mod support;
 
 use std::error::Error;
+use std::path::PathBuf;
 
 use clap::Parser;
 use memory::{Network, What};
@@ -20,7 +21,7 @@ use memory::{Network, What};
 /// Prints ratios to one gradient of burn: times of products and of mini-batch sharpness, memory.
 #[derive(Parser)]
 struct Options {
-    /// Rounds at the smallest batch; larger ones take fewer.
+    /// Rounds at the smallest batch; larger ones take fewer, networks a tenth.
     #[arg(long, default_value_t = 60)]
     rounds: usize,
     /// Few rounds and small batches only.
@@ -29,6 +30,12 @@ struct Options {
     /// Only the lines whose group is named: products, sharpness, matmul, networks, memory.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Batch sizes of the networks, separated by commas; without them 64, and 8 with --quick.
+    #[arg(long, value_delimiter = ',')]
+    batches: Vec<usize>,
+    /// Also writes the times of the networks to this file, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
     /// What a fresh process of this program does to report its memory.
     #[arg(long, hide = true, requires = "network")]
     memory_of: Option<What>,
@@ -71,6 +78,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         Options { rounds, .. } => (Extent::Full, rounds),
     };
     let wanted = |group: &str| options.only.is_empty() || options.only.iter().any(|g| g == group);
+    if options.json.is_some() && !wanted("networks") {
+        return Err("--json holds the times of the networks: name them in --only".into());
+    }
     if wanted("products") {
         products::products(extent, rounds)?;
     }
@@ -81,7 +91,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         products::rate_of_matmul(extent, rounds);
     }
     if wanted("networks") && extent != Extent::Test {
-        convolutions::products(extent, rounds)?;
+        let cases = convolutions::products(extent, &options.batches, (rounds / 10).max(1))?;
+        if let Some(path) = &options.json {
+            support::report::write(path, &cases)?;
+        }
     }
     if wanted("memory") {
         memory::figures(extent)?;

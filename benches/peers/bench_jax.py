@@ -13,7 +13,7 @@ from network_jax import loss_function
 def case(name, size):
     loss = loss_function(name)
     params = [jnp.asarray(p) for p in common.parameters()]
-    v = [jnp.asarray(p) for p in common.direction()]
+    v = [jnp.asarray(p) for p in common.direction(common.parameters())]
     x, labels, targets = (jnp.asarray(t) for t in common.batch(size))
     gradient_of = jax.grad(loss)
 

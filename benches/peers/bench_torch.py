@@ -30,7 +30,7 @@ def case(name, size):
     loss = loss_function(name)
     params = [torch.from_numpy(p).requires_grad_() for p in common.parameters()]
     plain = tuple(p.detach() for p in params)
-    v = [torch.from_numpy(p) for p in common.direction()]
+    v = [torch.from_numpy(p) for p in common.direction(common.parameters())]
     data = [torch.from_numpy(t) for t in common.batch(size)]
     grad = torch.autograd.grad
 

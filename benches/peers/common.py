@@ -77,21 +77,21 @@ def parameters():
     return values
 
 
-def direction():
+def direction(parameters):
     """The vector v of Hv, in the shapes of the parameters."""
     import numpy as np
 
-    shapes = [p.shape for p in parameters()]
+    shapes = [p.shape for p in parameters]
     sizes = [int(np.prod(shape)) for shape in shapes]
     parts = np.split(floats(3, (sum(sizes),)), np.cumsum(sizes)[:-1])
     return [part.reshape(shape) for part, shape in zip(parts, shapes)]
 
 
-def batch(size):
-    """Inputs, labels, one-hot labels."""
+def batch(size, shape=WIDTHS[:1]):
+    """Inputs of this shape, labels, one-hot labels."""
     import numpy as np
 
-    inputs = floats(1, (size, WIDTHS[0]), np.sqrt(np.float32(3)))
+    inputs = floats(1, (size, *shape), np.sqrt(np.float32(3)))
     labels = (hashed(2, size) % np.uint64(CLASSES)).astype(np.int64)
     return inputs, labels, np.eye(CLASSES, dtype=np.float32)[labels]
 
@@ -131,20 +131,25 @@ def interleaved(parts, rounds, warm_up=None):
     return times
 
 
-def report(chosen, framework, version, case):
-    """Measures every loss and batch size by `case(loss, batch size) -> (check, parts)`."""
+def timed(chosen, name, parts):
+    """The times of `interleaved`, printed too."""
     import statistics
 
+    times = interleaved(parts, chosen.rounds)
+    for part, measured in times.items():
+        median, least = statistics.median(measured), min(measured)
+        print(f"{name} {part:32s} {median:9.2f} ({least:.2f})", flush=True)
+    return times
+
+
+def report(chosen, framework, version, case):
+    """Measures every loss and batch size by `case(loss, batch size) -> (check, parts)`."""
     cases = []
     for loss in LOSSES:
         for size in chosen.batches:
             numbers, parts = case(loss, size)
-            times = interleaved(parts, chosen.rounds)
+            times = timed(chosen, f"{framework} {loss} batch {size:5d}", parts)
             cases.append({"loss": loss, "batch": size, "check": numbers, "times_ms": times})
-            for name, measured in times.items():
-                median, least = statistics.median(measured), min(measured)
-                print(f"{framework} {loss} batch {size:5d} {name:32s} {median:9.2f} ({least:.2f})",
-                      flush=True)
     save(chosen, framework, version, cases)
 
 

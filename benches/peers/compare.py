@@ -27,6 +27,7 @@ REPOSITORY = HERE.parent.parent
 # Rows of the table: framework, what is timed (a sum where there are two), what it is.
 ROWS = [
     ("burn-sharpness", ["gradient"], "burn: gradient"),
+    ("burn-sharpness", ["row-space product"], "burn-sharpness: one more product in row space"),
     ("burn-sharpness", ["tangent"], "burn-sharpness: one more product (tangent pass)"),
     ("burn-sharpness", ["primal", "tangent"], "burn-sharpness: first product (primal and tangent)"),
     ("jax", ["gradient"], "JAX: gradient"),
@@ -40,25 +41,34 @@ ROWS = [
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--python", default=os.environ.get("PYTHON", sys.executable))
-    parser.add_argument("--threads", default="1", help="numbers of threads, separated by commas")
-    parser.add_argument("--rounds", type=int, default=20, help="rounds per pass")
-    parser.add_argument("--passes", type=int, default=3)
-    parser.add_argument("--retries", type=int, default=4, help="per run, on a loaded machine")
-    parser.add_argument("--batches", default="8,64,256,1024")
-    parser.add_argument("--program", help="a built ratios benchmark; without it cargo builds one")
-    parser.add_argument("--json", help="file for every measured time")
-    chosen = parser.parse_args()
+    chosen = parser(__doc__, rounds=20, passes=3, batches="8,64,256,1024").parse_args()
     ratios, everything = chosen.program or build("ratios"), []
     for threads in (int(n) for n in chosen.threads.split(",")):
         reports = run_passes(chosen, commands(chosen, ratios, threads), threads)
-        agree(reports)
+        agree(reports, ("loss", "batch"))
         everything += reports
         headline(chosen, reports, threads)
         table(reports)
+        save(chosen, everything)
+
+
+def parser(description, rounds, passes, batches):
+    """The options of every comparison, with its defaults."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--python", default=os.environ.get("PYTHON", sys.executable))
+    parser.add_argument("--threads", default="1", help="numbers of threads, separated by commas")
+    parser.add_argument("--rounds", type=int, default=rounds, help="rounds per pass")
+    parser.add_argument("--passes", type=int, default=passes)
+    parser.add_argument("--retries", type=int, default=4, help="per run, on a loaded machine")
+    parser.add_argument("--batches", default=batches)
+    parser.add_argument("--program", help="a built benchmark; without it cargo builds one")
+    parser.add_argument("--json", help="file for every measured time")
+    return parser
+
+
+def save(chosen, reports):
     if chosen.json:
-        Path(chosen.json).write_text(json.dumps(everything), encoding="utf-8")
+        Path(chosen.json).write_text(json.dumps(reports), encoding="utf-8")
 
 
 def headline(chosen, reports, threads):
@@ -149,16 +159,43 @@ def pin(processors):
         os.sched_setaffinity(0, processors)
 
 
-def agree(reports):
-    """Fails unless all programs computed the same numbers, up to float32 rounding."""
+def agree(reports, key):
+    """Fails unless all programs computed the same numbers, up to float32 rounding.
+
+    A sum of n terms rounds by about √n · 2⁻²⁴: 1.4·10⁻⁵ for the largest here, the 57600 pixels that
+    a weight of a convolution sees. Norms are means over many such errors; 10⁻⁴ leaves room for the
+    layers that follow each other.
+    """
     seen = {}
     for report in reports:
         for case in report["cases"]:
-            first = seen.setdefault((case["loss"], case["batch"]), case["check"])
-            errors = [abs(a - b) / abs(b) for a, b in zip(case["check"], first)]
-            if max(errors) > 1e-4:
-                raise SystemExit(f"{report['framework']} measures something else: {case['loss']}, "
-                                 f"batch {case['batch']}: {case['check']} instead of {first}")
+            name = tuple(case[k] for k in key)
+            first = seen.setdefault(name, case["check"])
+            errors = [abs(a - b) / abs(b) for a, b in zip(case["check"], first, strict=True)]
+            if not max(errors) <= 1e-4:
+                raise SystemExit(f"{report['framework']} measures something else: {name}: "
+                                 f"{case['check']} instead of {first}")
+
+
+def cases(reports, framework, **key):
+    """This case of each report of this framework."""
+    return [case for report in reports if report["framework"] == framework
+            for case in report["cases"] if all(case[k] == v for k, v in key.items())]
+
+
+def median(cases, parts):
+    """Of the milliseconds of these parts together."""
+    return statistics.median(sum(times) for case in cases for times in rounds(case, parts))
+
+
+def ratio(cases, parts, to):
+    """Median over rounds of the ratio inside one round."""
+    return statistics.median(sum(times) / gradient for case in cases
+                             for times, gradient in zip(rounds(case, parts), case["times_ms"][to]))
+
+
+def rounds(case, parts):
+    return zip(*(case["times_ms"][part] for part in parts))
 
 
 def table(reports):
@@ -167,24 +204,27 @@ def table(reports):
         print(f"| {loss} | " + " | ".join(f"batch {b}" for b in batches) + " |")
         print("|---|" + "---|" * len(batches))
         for framework, parts, name in ROWS:
-            cells = [cell(reports, framework, parts, loss, b) for b in batches]
-            print(f"| {name} | " + " | ".join(cells) + " |")
+            found = (cases(reports, framework, loss=loss, batch=b) for b in batches)
+            print(f"| {name} | " + " | ".join(cell(c, parts) for c in found) + " |")
+        print()
+        for batch in batches:
+            print(f"- ours/JAX linearized, batch {batch}: {to_jax(reports, loss, batch)}")
         print()
 
 
-def cell(reports, framework, parts, loss, batch):
+def cell(cases, parts):
     """Median ms and, in brackets, the median over rounds of the ratio to that round's gradient."""
-    times, ratios = [], []
-    for report in reports:
-        for case in report["cases"]:
-            if report["framework"] == framework and (case["loss"], case["batch"]) == (loss, batch):
-                rounds = zip(*(case["times_ms"][part] for part in parts))
-                here = [sum(values) for values in rounds]
-                times += here
-                ratios += [t / g for t, g in zip(here, case["times_ms"]["gradient"])]
-    milliseconds = f"{statistics.median(times):.3g}"
+    milliseconds = f"{median(cases, parts):.3g}"
     return milliseconds if parts == ["gradient"] else (
-        f"{milliseconds} [{statistics.median(ratios):.2f}]")
+        f"{milliseconds} [{ratio(cases, parts, 'gradient'):.2f}]")
+
+
+def to_jax(reports, loss, batch):
+    """Our products over JAX's fastest, which has all that is independent of the vector computed."""
+    ours, jax = (cases(reports, f, loss=loss, batch=batch) for f in ("burn-sharpness", "jax"))
+    row_space, dense = (median(ours, [part]) / median(jax, ["linearized product"])
+                        for part in ("row-space product", "tangent"))
+    return f"{row_space:.2f} in row space, {dense:.2f} dense"
 
 
 def versions(reports):

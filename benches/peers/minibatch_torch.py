@@ -97,7 +97,7 @@ def lanczos(hessian, start):
         beta = w.norm()
         values, vectors = torch.linalg.eigh(t[:m, :m])
         s = vectors[:, -1]
-        if beta * s[-1].abs() <= 0.5 * TOLERANCE * values[-1].abs():
+        if beta * s[-1].abs() <= common.ESTIMATE * values[-1].abs():
             break
         t[m - 1, m] = t[m, m - 1] = beta
         q = w / beta

@@ -6,6 +6,7 @@
 pub mod allocator;
 pub mod clock;
 pub mod learnable;
+pub mod report;
 
 use burn::module::{Module, Param};
 use burn::nn::Linear;
@@ -13,11 +14,13 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use burn_sharpness::graph::{CompiledHessian, LossGraph, ModelState};
+use burn_sharpness::operator::{LaneVectors, Lanes};
 use burn_sharpness::{HessianOperator, LinearOperator, ParamBlock, ParamVector};
 
 /// Widths of the network: input, two hidden layers with ReLU, classes.
 pub const WIDTHS: [usize; 4] = [3072, 512, 512, 10];
-const CLASSES: usize = WIDTHS[3];
+/// Classes of every task.
+pub const CLASSES: usize = WIDTHS[3];
 
 /// Numbers of samples per batch.
 pub const BATCH_SIZES: [usize; 4] = [8, 64, 256, 1024];
@@ -161,9 +164,7 @@ impl Case {
 
     /// The vector of the products.
     pub fn direction(&self, operator: &HessianOperator) -> ParamVector {
-        let n = operator.dim();
-        let values: Vec<f64> = (0..n as u64).map(|i| f64::from(unit(3, i))).collect();
-        operator.space().from_values(&values).expect("one value per parameter")
+        direction(operator)
     }
 
     fn sync(&self) {
@@ -171,9 +172,24 @@ impl Case {
     }
 }
 
+/// The vector of the products of any network.
+pub fn direction(operator: &HessianOperator) -> ParamVector {
+    let values: Vec<f64> = (0..operator.dim() as u64).map(|i| f64::from(unit(3, i))).collect();
+    operator.space().from_values(&values).expect("one value per parameter")
+}
+
+/// One product as a solver's step computes it, in row-space vectors: from images to coordinates, and
+/// from these to images.
+pub fn row_space_product(lanes: &dyn Lanes, images: &Tensor<2>) -> LaneVectors {
+    let coordinates = lanes.apply(images).expect("the images fit");
+    let product = LaneVectors::new(lanes, coordinates).expect("the coordinates fit");
+    lanes.space().device().sync().expect("the device works");
+    product
+}
+
 /// `SplitMix64` at position `i` of a stream: the same numbers in every language with 64-bit
 /// integers, and no order of calls to keep.
-fn hash(stream: u64, i: u64) -> u64 {
+pub fn hash(stream: u64, i: u64) -> u64 {
     let mut z = ((stream << 40) | i).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -186,7 +202,7 @@ fn unit(stream: u64, i: u64) -> f32 {
 }
 
 /// Uniform in [-bound, bound).
-fn floats(stream: u64, shape: &[usize], bound: f32) -> TensorData {
+pub fn floats(stream: u64, shape: &[usize], bound: f32) -> TensorData {
     let n: usize = shape.iter().product();
     let values: Vec<f32> = (0..n as u64).map(|i| bound * unit(stream, i)).collect();
     TensorData::new(values, shape.to_vec())
