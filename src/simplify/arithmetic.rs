@@ -5,7 +5,8 @@
 
 use burn_backend::Shape;
 use burn_ir::{
-    BaseOperationIr as Base, BinaryOpIr, NumericOperationIr as Numeric, OperationIr, TensorIr,
+    ActivationOperationIr as Activation, BaseOperationIr as Base, BinaryOpIr,
+    NumericOperationIr as Numeric, OperationIr, TensorIr,
 };
 
 use super::rewriter::{Rewriter, base, folds_scalars};
@@ -13,7 +14,11 @@ use super::views::reshaped_once;
 
 /// A shorter form of the arithmetic operation `op`.
 pub(super) fn shorten(cx: &mut Rewriter, op: &OperationIr) -> Option<TensorIr> {
-    let OperationIr::NumericFloat(_, op) = op else { return None };
+    let op = match op {
+        OperationIr::NumericFloat(_, op) => op,
+        OperationIr::Activation(Activation::ReluBackward(d)) => return relu_backward(cx, d),
+        _ => return None,
+    };
     match op {
         Numeric::Add(d) => add(cx, d),
         Numeric::Sub(d) => sub(cx, d),
@@ -66,6 +71,12 @@ fn negated(cx: &Rewriter, x: &TensorIr) -> Option<TensorIr> {
 /// `x` with the shape `shape`.
 fn broadcast(cx: &mut Rewriter, x: &TensorIr, shape: &Shape) -> Option<TensorIr> {
     cx.expand(OperationIr::BaseFloat, x, shape.clone())
+}
+
+/// x > 0 where relu(x) > 0: burn's reverse pass reads x, others the output, which are two tensors to keep.
+fn relu_backward(cx: &mut Rewriter, d: &BinaryOpIr) -> Option<TensorIr> {
+    let output = cx.relu_of(&d.lhs)?;
+    cx.relu_backward(&output, &d.rhs)
 }
 
 fn add(cx: &mut Rewriter, d: &BinaryOpIr) -> Option<TensorIr> {

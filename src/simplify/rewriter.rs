@@ -5,9 +5,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use burn_backend::{DType, Shape};
 use burn_ir::{
-    BaseOperationIr as Base, BinaryOpIr, CatOpIr, FloatOperationIr as Float, MatmulOpIr,
-    NumericOperationIr as Numeric, OperationIr, ScalarIr, ScalarOpIr, ShapeOpIr, SwapDimsOpIr,
-    TensorId, TensorIr, TensorStatus, UnaryOpIr,
+    ActivationOperationIr as Activation, BaseOperationIr as Base, BinaryOpIr, CatOpIr,
+    FloatOperationIr as Float, MatmulOpIr, NumericOperationIr as Numeric, OperationIr, ScalarIr,
+    ScalarOpIr, ShapeOpIr, SwapDimsOpIr, TensorId, TensorIr, TensorStatus, UnaryOpIr,
 };
 
 use super::arithmetic;
@@ -91,9 +91,7 @@ impl Rewriter {
         }
         let key = is_function(&op).then(|| key(&op));
         let hash = key.as_ref().map(hash_of);
-        let same = |&i: &usize| Some(self::key(&self.ops[i])) == key;
-        let found = hash.and_then(|hash| self.known.get(&hash)?.iter().copied().find(same));
-        if let Some(found) = found {
+        if let Some(found) = key.as_ref().and_then(|key| self.find(key)) {
             let old: Vec<TensorIr> = self.ops[found].outputs().cloned().collect();
             outputs.iter().zip(&old).for_each(|(new, old)| drop(self.replace(new, old)));
             return outputs.first().map(|out| self.resolve(out.clone()));
@@ -108,6 +106,19 @@ impl Rewriter {
         }
         self.ops.push(op);
         outputs.first().map(|out| self.resolve(out.clone()))
+    }
+
+    /// The operation of the new graph with this [`key`].
+    fn find(&self, key: &OperationIr) -> Option<usize> {
+        let same = |&i: &usize| self::key(&self.ops[i]) == *key;
+        self.known.get(&hash_of(key))?.iter().copied().find(same)
+    }
+
+    /// relu(x), if the new graph has it.
+    pub fn relu_of(&self, x: &TensorIr) -> Option<TensorIr> {
+        let relu = UnaryOpIr::create(x.clone(), || TensorId::new(u64::MAX));
+        let found = self.find(&key(&OperationIr::Activation(Activation::Relu(relu))))?;
+        self.ops[found].outputs().next().cloned()
     }
 
     fn replace(&mut self, old: &TensorIr, new: &TensorIr) -> TensorIr {
@@ -172,6 +183,12 @@ impl Rewriter {
         let (x, dtype) = (x.clone(), x.dtype);
         let op = |id| ScalarOpIr::create(x, ScalarIr::Float(c), || id);
         self.emit(|id| OperationIr::NumericFloat(dtype, Numeric::MulScalar(op(id))))
+    }
+
+    pub fn relu_backward(&mut self, y: &TensorIr, g: &TensorIr) -> Option<TensorIr> {
+        let (y, g) = (y.clone(), g.clone());
+        let op = |id| Activation::ReluBackward(BinaryOpIr::create(y, g, || id));
+        self.emit(|id| OperationIr::Activation(op(id)))
     }
 
     pub fn binary(

@@ -4,8 +4,9 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_dispatch::DispatchTensor;
 use burn_ir::{
-    BaseOperationIr as Base, FloatOperationIr as Float, MatmulOpIr, OperationIr, RandomOpIr,
-    ReduceDimsOpIr, SwapDimsOpIr, TensorId, TensorIr,
+    ActivationOperationIr as Activation, BaseOperationIr as Base, FloatOperationIr as Float,
+    MatmulOpIr, OperationIr, RandomOpIr, ReduceDimsOpIr, SwapDimsOpIr, TensorId, TensorIr,
+    UnaryOpIr,
 };
 
 use super::{fuse_products, simplify};
@@ -251,6 +252,20 @@ fn signs_join_sums() {
     let minus = g.emit.neg(&y);
     let (a, b) = (g.emit.add(&x, &minus), g.emit.sub(&x, &minus));
     assert_eq!(g.left(&[&a, &b]), ["numeric.Sub", "numeric.Add"]);
+}
+
+#[test]
+fn the_reverse_of_relu_reads_its_output() {
+    let mut build = Build::new(&[&[2, 3], &[2, 3]]);
+    let (x, g, id) = (build.x(0), build.x(1), build.emit.fresh_id());
+    let relu = UnaryOpIr::create(x.clone(), || id);
+    let y = build.emit.push(OperationIr::Activation(Activation::Relu(relu)));
+    let dx = build.emit.relu_backward(&x, &g);
+    let graph = build.graph(&[&y, &dx]);
+    let short = simplify(graph.clone());
+    same_values(&graph, &short);
+    let last: Vec<TensorId> = short.ops[1].inputs().map(|t| t.id).collect();
+    assert_eq!(last, [short.outputs[0].id, g.id]);
 }
 
 #[test]
