@@ -329,12 +329,6 @@ impl ParamBlock {
         self.vectors.clone()
     }
 
-    /// The block with one more vector.
-    pub(crate) fn pushed(&self, vector: &ParamVector) -> Self {
-        let vectors = self.vectors.iter().chain([vector]).cloned().collect();
-        Self { vectors }
-    }
-
     fn map(&self, data: impl Fn(usize, &Tensor<1>) -> Tensor<1>) -> Self {
         let vector = |(i, v): (usize, &ParamVector)| self.space().vector(data(i, &v.data));
         Self { vectors: self.vectors.iter().enumerate().map(vector).collect() }
@@ -365,14 +359,6 @@ impl ParamBlock {
             self.space().vector(sum.unwrap_or_else(|| self.space().zeros().data))
         };
         Self { vectors: coefficients.iter().map(combination).collect() }
-    }
-
-    /// `vector` minus its projection on the vectors, which are orthonormal. On the device, without
-    /// read-back.
-    pub(crate) fn project_out(&self, vector: &ParamVector) -> ParamVector {
-        let projection =
-            |rest: Tensor<1>, v: &ParamVector| rest - v.data.clone() * inner(&v.data, &vector.data);
-        vector.space.vector(self.vectors.iter().fold(vector.data.clone(), projection))
     }
 }
 

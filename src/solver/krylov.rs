@@ -4,43 +4,28 @@
 //! symmetric A needs in exact arithmetic, and then against the whole basis, so that no spurious copies of
 //! eigenvalues appear (Paige 1976). All coefficients are kept, not only the three of the Lanczos
 //! recurrence, so that A·Q = Q·H + r·eᵀ holds to rounding even where A is not quite symmetric; the
-//! residual of a Ritz pair then needs no product:
-//!
-//! ```text
-//! S = (H + Hᵀ)/2,  S s = θ s   =>   ‖A Qs − θ Qs‖² = ‖(H − S) s‖² + ‖r‖² s_m²
-//! ```
+//! residual of a Ritz pair then needs no product ([`Hessenberg`]).
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::small_eigen::{SmallEigen, symmetric_eigen};
+use super::hessenberg::{Hessenberg, LaneEigen};
+use super::small_eigen::SmallEigen;
 use crate::error::Result;
 use crate::operator::{LaneVectors, Lanes, row_dots};
-use crate::params::{finite, read};
+use crate::params::read;
 
 /// Bases of all lanes, and the Hessenberg matrix H of each.
-pub(super) struct Krylov {
+pub(crate) struct Krylov {
     basis: Rows,
     /// Images of the basis, where they are not the basis itself.
     images: Option<Rows>,
     /// The last two basis vectors, the last one first.
     last: Vec<LaneVectors>,
-    /// For each lane the columns of H; column j has j + 1 entries, and ‖r‖ after step j.
-    columns: Vec<Vec<Vec<f64>>>,
-    betas: Vec<Vec<f64>>,
+    /// For each lane the coefficients of its products.
+    coefficients: Vec<Hessenberg>,
     /// For each lane, whether rounding is all that is left of r after the last step.
     is_closed: Vec<bool>,
     epsilon: f64,
-}
-
-/// The eigenpairs of one lane's operator in its basis.
-pub(super) struct LaneEigen {
-    pub eigen: SmallEigen,
-    /// ‖A v − θ v‖ of each Ritz pair.
-    pub residuals: Vec<f64>,
-    /// ‖r‖ of the last step.
-    pub beta: f64,
-    /// Whether A maps the basis into itself, to rounding.
-    pub is_closed: bool,
 }
 
 impl Krylov {
@@ -52,8 +37,7 @@ impl Krylov {
             basis: rows(),
             images: (!lanes.is_dense()).then(rows),
             last: Vec::new(),
-            columns: vec![Vec::new(); k],
-            betas: vec![Vec::new(); k],
+            coefficients: vec![Hessenberg::default(); k],
             is_closed: vec![false; k],
             epsilon: lanes.space().epsilon(),
         }
@@ -73,6 +57,7 @@ impl Krylov {
         }
         self.last.insert(0, unit.clone());
         self.last.truncate(2);
+        let (m, n_last) = (self.len(), self.last.len());
         let mut rest = lanes.apply(&unit.images)?;
         let mut scalars = Vec::new();
         for vector in &self.last {
@@ -80,7 +65,13 @@ impl Krylov {
             rest = rest - vector.coordinates.clone() * coefficient.clone();
             scalars.push(coefficient);
         }
-        let (rest, coefficients) = self.project_out(rest);
+        let (mut rest, mut coefficients) = self.project_out(rest);
+        if (m > n_last && n_last < 2) || self.is_turned() {
+            // After a restart once, and after a turn from then on, a product has large coefficients along
+            // other vectors than the last two.
+            let (again, more) = self.project_out(rest);
+            (rest, coefficients) = (again, coefficients + more);
+        }
         scalars.push(coefficients);
         let rest = LaneVectors::new(lanes, rest)?;
         let scale = lanes.rounding_scale(&rest.coordinates);
@@ -88,17 +79,19 @@ impl Krylov {
         let scalars = Tensor::cat(scalars, 1);
         let [_, width] = scalars.dims();
         let scalars = read(scalars.flatten(0, 1))?;
-        let (m, n_last) = (self.len(), self.last.len());
         for (lane, scalars) in scalars.chunks_exact(width).enumerate() {
             let (square, scale) = (scalars[width - 2], scalars[width - 1]);
             let mut column = scalars[n_last..n_last + m].to_vec();
             for (back, coefficient) in scalars[..n_last].iter().enumerate() {
                 column[m - 1 - back] += coefficient;
             }
-            self.columns[lane].push(column);
             // Rounding may leave a negative square, but NaN stays NaN.
-            self.betas[lane].push(if square < 0.0 { 0.0 } else { square.sqrt() });
+            let beta = if square < 0.0 { 0.0 } else { square.sqrt() };
+            self.coefficients[lane].push(column, beta);
             self.is_closed[lane] = square <= 16.0 * self.epsilon * scale && square < 0.5 * scale;
+            if m == lanes.space().n_params() {
+                self.complete(lane);
+            }
         }
         Ok(rest)
     }
@@ -122,51 +115,84 @@ impl Krylov {
 
     /// The eigenpairs of the operator of `lane` in its basis.
     pub fn eigen(&self, lane: usize) -> Result<LaneEigen> {
-        let (columns, betas) = (&self.columns[lane], &self.betas[lane]);
-        let m = columns.len();
-        let what = "a product of the operator";
-        for value in columns.iter().flatten().chain(betas) {
-            finite(what, *value)?;
-        }
-        let h = |i: usize, j: usize| match columns[j].get(i) {
-            Some(entry) => *entry,
-            None if i == j + 1 => betas[j],
-            None => 0.0,
-        };
-        let symmetric = |i: usize, j: usize| 0.5 * (h(i, j) + h(j, i));
-        let eigen = symmetric_eigen(m, symmetric)?;
-        let beta = betas[m - 1];
-        let residual = |s: &Vec<f64>| {
-            let row = |i: usize| (0..m).map(|j| 0.5 * (h(i, j) - h(j, i)) * s[j]).sum::<f64>();
-            let asymmetry: f64 = (0..m).map(|i| row(i).powi(2)).sum();
-            (asymmetry + (beta * s[m - 1]).powi(2)).sqrt()
-        };
-        let residuals = eigen.vectors.iter().map(residual).collect();
-        let is_closed = self.is_closed[lane] || beta <= 32.0 * self.epsilon * eigen.norm();
-        Ok(LaneEigen { eigen, residuals, beta, is_closed })
+        self.coefficients[lane].eigen(self.is_closed(lane))
+    }
+
+    /// Whether A maps the basis of `lane` into itself, to rounding.
+    pub fn is_closed(&self, lane: usize) -> bool {
+        self.is_closed[lane] || self.coefficients[lane].is_closed(self.epsilon)
     }
 
     /// Combinations of the basis vectors: for each lane one list of coefficients, of at most m.
     pub fn combine(&self, coefficients: &[Vec<f64>]) -> LaneVectors {
-        let [k, room, width] = self.basis.rows.dims();
-        let mut flat = vec![0.0; k * room];
-        for (row, list) in flat.chunks_exact_mut(room).zip(coefficients) {
-            row[..list.len()].copy_from_slice(list);
-        }
-        let (device, dtype) = (self.basis.rows.device(), self.basis.rows.dtype());
-        let data = TensorData::new(flat, [k, 1, room]).convert_dtype(dtype);
-        let flat = Tensor::<3>::from_data(data, (&device, dtype));
+        let [k, _, width] = self.basis.rows.dims();
+        let flat = self.upload(coefficients.iter().map(std::slice::from_ref), 1);
         let combine = |rows: &Rows| flat.clone().matmul(rows.rows.clone()).reshape([k, width]);
         let coordinates = combine(&self.basis);
         let images = self.images.as_ref().map_or_else(|| coordinates.clone(), combine);
         LaneVectors { coordinates, images }
     }
 
-    /// Takes the basis of `lane` as mapped into itself: what comes next is another direction.
-    pub fn close(&mut self, lane: usize) {
-        if let Some(beta) = self.betas[lane].last_mut() {
-            *beta = 0.0;
+    /// For each lane `p` lists of coefficients as `[K, p, room]`; lists that are not there are zero.
+    fn upload<'a>(&self, lists: impl Iterator<Item = &'a [Vec<f64>]>, p: usize) -> Tensor<3> {
+        let [k, room, _] = self.basis.rows.dims();
+        let mut flat = vec![0.0; k * p * room];
+        for (lane, lists) in flat.chunks_exact_mut(p * room).zip(lists) {
+            for (row, list) in lane.chunks_exact_mut(room).zip(lists) {
+                row[..list.len()].copy_from_slice(list);
+            }
         }
+        let (device, dtype) = (self.basis.rows.device(), self.basis.rows.dtype());
+        let data = TensorData::new(flat, [k, p, room]).convert_dtype(dtype);
+        Tensor::from_data(data, (&device, dtype))
+    }
+
+    /// Replaces each lane's basis by as many Ritz vectors, `kept` of its `eigen`: a thick restart. What
+    /// the next vector is stays the same: the bases are smaller, and the relation A·Q = Q·H + r·eᵀ holds.
+    pub fn restart(&mut self, kept: &[(SmallEigen, Vec<usize>)]) {
+        let p = kept.first().map_or(0, |(_, kept)| kept.len());
+        let vectors = |(eigen, kept): &(SmallEigen, Vec<usize>)| {
+            kept.iter().map(|&i| eigen.vectors[i].clone()).collect::<Vec<_>>()
+        };
+        let vectors: Vec<_> = kept.iter().map(vectors).collect();
+        let flat = self.upload(vectors.iter().map(Vec::as_slice), p);
+        let combined = |rows: &Rows| flat.clone().matmul(rows.rows.clone());
+        let basis = combined(&self.basis);
+        let images = self.images.as_ref().map_or_else(|| basis.clone(), combined);
+        // Rounding would add up over restarts: one step of Newton's iteration for the inverse root of the
+        // Gram matrix makes the vectors orthonormal again.
+        let gram = basis.clone().matmul(images.clone().swap_dims(1, 2));
+        let orthonormal = |rows: Tensor<3>| rows.clone() * 1.5 - gram.clone().matmul(rows) * 0.5;
+        self.basis.replace(orthonormal(basis));
+        if let Some(rows) = &mut self.images {
+            rows.replace(orthonormal(images));
+        }
+        for (coefficients, (eigen, kept)) in self.coefficients.iter_mut().zip(kept) {
+            *coefficients = coefficients.restarted(eigen, kept, self.epsilon);
+        }
+        self.last.clear();
+    }
+
+    /// Says that what comes next in the lanes at `lanes` is another direction than r.
+    pub fn turn(&mut self, lanes: &[usize]) {
+        for &lane in lanes {
+            let is_closed = self.is_closed(lane);
+            self.coefficients[lane].defer(is_closed);
+        }
+        if !lanes.is_empty() {
+            self.last.clear();
+        }
+    }
+
+    /// Says that the basis of `lane` spans all that its frame does.
+    pub fn complete(&mut self, lane: usize) {
+        self.coefficients[lane].complete();
+    }
+
+    /// Whether a lane has turned from an r that was more than rounding. What the basis has no vector
+    /// for then stays outside, so that a restart from it would not converge.
+    pub fn is_turned(&self) -> bool {
+        self.coefficients.iter().any(Hessenberg::is_turned)
     }
 
     /// The lanes at `lanes` alone.
@@ -175,8 +201,7 @@ impl Krylov {
             basis: self.basis.select(lanes),
             images: self.images.as_ref().map(|images| images.select(lanes)),
             last: self.last.iter().map(|vectors| vectors.select(lanes)).collect(),
-            columns: lanes.iter().map(|&lane| self.columns[lane].clone()).collect(),
-            betas: lanes.iter().map(|&lane| self.betas[lane].clone()).collect(),
+            coefficients: lanes.iter().map(|&lane| self.coefficients[lane].clone()).collect(),
             is_closed: lanes.iter().map(|&lane| self.is_closed[lane]).collect(),
             epsilon: self.epsilon,
         }
@@ -211,6 +236,11 @@ impl Rows {
         self.len += 1;
     }
 
+    fn replace(&mut self, rows: Tensor<3>) {
+        self.len = rows.dims()[1];
+        self.rows = rows;
+    }
+
     /// The rows that are written; of several lanes, among which they would be apart, all rows.
     fn written(&self) -> Tensor<3> {
         let rows = self.rows.clone();
@@ -222,6 +252,17 @@ impl Rows {
         let indices = Tensor::from_data(indices.as_slice(), &self.rows.device());
         Self { rows: self.rows.clone().select(0, indices), ..*self }
     }
+}
+
+/// `a`, and in lanes with a one in `is_other` `b` instead of it.
+pub(super) fn mixed(a: &LaneVectors, b: &LaneVectors, is_other: Vec<f64>) -> LaneVectors {
+    if is_other.iter().all(|other| *other == 1.0) {
+        return b.clone();
+    }
+    let (k, device, dtype) = (is_other.len(), a.images.device(), a.images.dtype());
+    let data = TensorData::new(is_other, [k, 1]).convert_dtype(dtype);
+    let other = Tensor::<2>::from_data(data, (&device, dtype));
+    a.scaled(&other.clone().neg().add_scalar(1.0)).plus(&b.scaled(&other))
 }
 
 /// ⟨v, w⟩ of each lane on the host.
