@@ -81,6 +81,8 @@ mod program;
 mod row_space;
 mod simplify;
 pub mod solver;
+pub mod spectrum;
+mod statistics;
 mod tangent;
 mod verify;
 

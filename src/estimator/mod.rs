@@ -7,12 +7,12 @@ mod minibatch_sharpness;
 mod monte_carlo;
 mod sampling;
 mod sharpness;
-mod statistics;
 
 use std::time::Duration;
 
 use crate::params::ParamVector;
 
+pub use crate::statistics::{Estimate, student_t_95};
 pub use batch_sharpness::{BatchSharpness, BatchSharpnessConfig, BatchSharpnessMeasurement};
 pub use full_batch_sharpness::{FullBatchSharpness, FullBatchSharpnessConfig};
 pub use minibatch_sharpness::{
@@ -20,7 +20,6 @@ pub use minibatch_sharpness::{
 };
 pub use sampling::{Draws, Sampling, draw_batches};
 pub use sharpness::Sharpness;
-pub use statistics::{Estimate, student_t_95};
 
 /// λ_max of one Hessian, with what it took to find it.
 #[derive(Clone, Debug)]

@@ -16,4 +16,5 @@ mod params;
 mod references;
 mod rules;
 mod solvers;
+mod spectrum;
 mod stages;

@@ -43,6 +43,25 @@ impl Estimate {
         Some(Self { mean, standard_error, interval: (mean - half, mean + half), max, count })
     }
 
+    /// A value that is known exactly, from `count` numbers.
+    pub(crate) fn exact(value: f64, count: usize) -> Self {
+        Self { mean: value, standard_error: 0.0, interval: (value, value), max: value, count }
+    }
+
+    /// The square root of what is estimated, which is not negative: the standard error to first order,
+    /// the interval exactly that of the square.
+    pub(crate) fn sqrt(&self) -> Self {
+        let root = |value: f64| value.max(0.0).sqrt();
+        let mean = root(self.mean);
+        Self {
+            mean,
+            standard_error: if mean > 0.0 { self.standard_error / (2.0 * mean) } else { 0.0 },
+            interval: (root(self.interval.0), root(self.interval.1)),
+            max: root(self.max),
+            count: self.count,
+        }
+    }
+
     /// standard error / |mean|.
     pub fn relative_error(&self) -> f64 {
         self.standard_error / self.mean.abs()
