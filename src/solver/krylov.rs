@@ -48,6 +48,12 @@ impl Krylov {
         self.basis.len
     }
 
+    /// Number of basis vectors that there is memory for.
+    #[cfg(test)]
+    pub fn room(&self) -> usize {
+        self.basis.rows.dims()[1]
+    }
+
     /// Adds unit vectors and multiplies them; returns r, the part of the products outside the bases.
     /// One product in each lane, one read-back.
     pub fn step(&mut self, lanes: &dyn Lanes, unit: &LaneVectors) -> Result<LaneVectors> {

@@ -1,8 +1,5 @@
 //! Lanczos: restarts, thresholds, second looks, several lanes.
 
-use std::cell::Cell;
-use std::sync::Arc;
-
 use burn::tensor::{DType, Device, Tensor};
 use burn_sharpness::operator::{ClosureOperator, DenseOperator};
 use burn_sharpness::prelude::*;
@@ -257,19 +254,46 @@ fn pairs_of_one_krylov_space_are_orthonormal_after_many_restarts() {
     }
 }
 
-/// No more vectors than allowed are alive: the operator holds a weak count of what it is given.
+/// In the row space of a batch, by coordinates and images: a small basis, second looks and thresholds give
+/// the eigenvalues of the dense matrix, with true residuals.
 #[test]
-fn products_are_only_computed_for_the_basis() {
-    let n_calls = Cell::new(0);
-    let space: Arc<ParamSpace> = ParamSpace::flat(400, DType::F64, &Device::flex());
-    let values = space.from_values(&hard()[..400]).unwrap();
-    let operator = ClosureOperator::new(space, |v: &ParamVector| {
-        n_calls.set(n_calls.get() + 1);
-        let product: Tensor<1> = v.tensor() * values.tensor();
-        v.space().from_values(&product.into_data().iter::<f64>().collect::<Vec<_>>())
-    });
-    let config = LanczosConfig::new().with_max_basis(10).with_max_applies(2000);
-    let result = config.init().solve(&operator, None).unwrap();
-    assert!(result.converged());
-    assert_eq!(result.n_applies, n_calls.get());
+fn restarts_and_second_looks_work_in_row_space() {
+    let device = Device::flex();
+    let model = burn::nn::LinearConfig::new(24, 8).init(&device);
+    let entry = |i: usize| (0.37 * (i * i) as f64).sin() as f32;
+    let data = |shape: [usize; 2], shift: usize| {
+        let values: Vec<f32> = (0..shape[0] * shape[1]).map(|i| entry(i + shift)).collect();
+        Tensor::<2>::from_data(burn::tensor::TensorData::new(values, shape), &device)
+    };
+    let batch = (data([6, 24], 1), data([6, 8], 500));
+    let loss = |model: &burn::nn::Linear, (x, y): (Tensor<2>, Tensor<2>)| {
+        (model.forward(x).tanh() - y).powi_scalar(2).sum_dim(1).mean()
+    };
+    let lanes =
+        burn_sharpness::operator::HessianLanes::new(&model, &[batch.clone()], loss).unwrap();
+    assert!(!lanes.row_space_params().is_empty(), "no row space: the test is about nothing");
+    let hessian = model.hessian(batch, loss).unwrap();
+    let base = LanczosConfig::new().with_rel_tol(1e-3).with_max_applies(600);
+    let reference = base.clone().with_num_eigenvalues(4).with_rel_tol(1e-5);
+    let reference = reference.init().solve(&hessian, None).unwrap();
+    let top = reference.first().value;
+    let threshold = 0.5 * (reference.pairs[2].value + reference.pairs[3].value);
+    let beyond = LanczosConfig { threshold: Some(threshold), num_eigenvalues: 10, ..base.clone() };
+    for (config, k) in [
+        (base.clone().with_max_basis(4), 1),
+        (base.clone().with_max_basis(8).with_num_eigenvalues(3), 3),
+        (base.clone().with_probe_steps(8), 1),
+        (base.with_which(Which::BothEnds).with_num_eigenvalues(2), 2),
+        (beyond, 3),
+    ] {
+        let result = config.init().solve(&hessian, None).unwrap();
+        assert!(result.converged(), "{config}: {:?}", result.stop);
+        assert_eq!(result.pairs.len(), k, "{config}");
+        assert!((result.largest().value - top).abs() < 1e-3 * top, "{config}");
+        for pair in &result.pairs {
+            let rounding = 32.0 * epsilon(DType::F32) * top;
+            let rest = residual(&hessian, pair);
+            assert!(rest <= 1.05 * pair.residual_norm + rounding, "{config}: {rest} {pair:?}");
+        }
+    }
 }
