@@ -270,7 +270,8 @@ fn restarts_and_second_looks_work_in_row_space() {
         (model.forward(x).tanh() - y).powi_scalar(2).sum_dim(1).mean()
     };
     let lanes =
-        burn_sharpness::operator::HessianLanes::new(&model, &[batch.clone()], loss).unwrap();
+        burn_sharpness::operator::HessianLanes::new(&model, std::slice::from_ref(&batch), loss)
+            .unwrap();
     assert!(!lanes.row_space_params().is_empty(), "no row space: the test is about nothing");
     let hessian = model.hessian(batch, loss).unwrap();
     let base = LanczosConfig::new().with_rel_tol(1e-3).with_max_applies(600);
