@@ -82,7 +82,9 @@ mod program;
 mod row_space;
 mod simplify;
 pub mod solver;
+pub mod spectrum;
 pub mod stability;
+mod statistics;
 mod tangent;
 mod verify;
 

@@ -334,12 +334,6 @@ impl ParamBlock {
         self.vectors.clone()
     }
 
-    /// The block with one more vector.
-    pub(crate) fn pushed(&self, vector: &ParamVector) -> Self {
-        let vectors = self.vectors.iter().chain([vector]).cloned().collect();
-        Self { vectors }
-    }
-
     fn map(&self, data: impl Fn(usize, &Tensor<1>) -> Tensor<1>) -> Self {
         let vector = |(i, v): (usize, &ParamVector)| self.space().vector(data(i, &v.data));
         Self { vectors: self.vectors.iter().enumerate().map(vector).collect() }
@@ -370,6 +364,12 @@ impl ParamBlock {
             self.space().vector(sum.unwrap_or_else(|| self.space().zeros().data))
         };
         Self { vectors: coefficients.iter().map(combination).collect() }
+    }
+
+    /// The block with one more vector.
+    pub(crate) fn pushed(&self, vector: &ParamVector) -> Self {
+        let vectors = self.vectors.iter().chain([vector]).cloned().collect();
+        Self { vectors }
     }
 
     /// `vector` minus its projection on the vectors, which are orthonormal. On the device, without

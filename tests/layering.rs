@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom of the crate to its top. A module may use those before it.
-const LAYERS: [&str; 28] = [
+const LAYERS: [&str; 30] = [
     "error",
     "ir",
     "program",
@@ -32,6 +32,8 @@ const LAYERS: [&str; 28] = [
     "batching_check",
     "op_support",
     "solver",
+    "statistics",
+    "spectrum",
     "estimator",
     "stability",
 ];

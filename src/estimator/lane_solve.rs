@@ -72,7 +72,7 @@ pub(super) fn top_of_lanes(
     let solver = config.init();
     let found = solver.solve_lanes(lanes, start, seeds)?;
     let top = |(lane, found): (usize, LaneResult)| {
-        let LaneResult { values, vectors, n_applies } = found;
+        let LaneResult { values, vectors, n_applies, .. } = found;
         let (value, residual_norm, converged) = values[0];
         let n_hvps = n_applies + start_products;
         let needs_all = solver.needs_all_of_space([(value, converged)].into_iter(), n_applies);

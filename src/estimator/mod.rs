@@ -14,7 +14,6 @@ mod noise_kernel;
 mod ratio;
 mod sampling;
 mod sharpness;
-mod statistics;
 mod step_sharpness;
 mod whole;
 
@@ -22,6 +21,7 @@ use std::time::Duration;
 
 use crate::params::ParamVector;
 
+pub use crate::statistics::{Estimate, student_t_95};
 pub use batch_sharpness::{BatchSharpness, BatchSharpnessConfig, BatchSharpnessMeasurement};
 pub use contraction::{Contraction, ContractionConfig, ContractionMeasurement};
 pub use critical_sharpness::{
@@ -45,7 +45,6 @@ pub use noise_kernel::{NoiseKernel, NoiseKernelConfig, NoiseKernelMeasurement};
 pub use ratio::{MeanOfRatios, RatioOfMeans};
 pub use sampling::{Draws, Sampling, draw_batches};
 pub use sharpness::Sharpness;
-pub use statistics::{Estimate, student_t_95};
 pub use step_sharpness::{StepCurvature, StepSharpnessMeasurement};
 
 /// λ_max of one Hessian, with what it took to find it.

@@ -4,55 +4,40 @@
 //! symmetric A needs in exact arithmetic, and then against the whole basis, so that no spurious copies of
 //! eigenvalues appear (Paige 1976). All coefficients are kept, not only the three of the Lanczos
 //! recurrence, so that A·Q = Q·H + r·eᵀ holds to rounding even where A is not quite symmetric; the
-//! residual of a Ritz pair then needs no product:
-//!
-//! ```text
-//! S = (H + Hᵀ)/2,  S s = θ s   =>   ‖A Qs − θ Qs‖² = ‖(H − S) s‖² + ‖r‖² s_m²
-//! ```
+//! residual of a Ritz pair then needs no product ([`Hessenberg`]).
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::small_eigen::{SmallEigen, symmetric_eigen};
+use super::hessenberg::{Hessenberg, LaneEigen};
+use super::small_eigen::SmallEigen;
 use crate::error::Result;
 use crate::operator::{LaneVectors, Lanes, row_dots};
-use crate::params::{finite, read};
+use crate::params::read;
 
 /// Bases of all lanes, and the Hessenberg matrix H of each.
-pub(super) struct Krylov {
+pub(crate) struct Krylov {
     basis: Rows,
     /// Images of the basis, where they are not the basis itself.
     images: Option<Rows>,
     /// The last two basis vectors, the last one first.
     last: Vec<LaneVectors>,
-    /// For each lane the columns of H; column j has j + 1 entries, and ‖r‖ after step j.
-    columns: Vec<Vec<Vec<f64>>>,
-    betas: Vec<Vec<f64>>,
+    /// For each lane the coefficients of its products.
+    coefficients: Vec<Hessenberg>,
     /// For each lane, whether rounding is all that is left of r after the last step.
     is_closed: Vec<bool>,
     epsilon: f64,
 }
 
-/// The eigenpairs of one lane's operator in its basis.
-pub(super) struct LaneEigen {
-    pub eigen: SmallEigen,
-    /// ‖A v − θ v‖ of each Ritz pair.
-    pub residuals: Vec<f64>,
-    /// ‖r‖ of the last step.
-    pub beta: f64,
-    /// Whether A maps the basis into itself, to rounding.
-    pub is_closed: bool,
-}
-
 impl Krylov {
-    /// Bases without vectors.
-    pub fn new(lanes: &dyn Lanes) -> Self {
+    /// Bases without vectors, of at most `capacity` ones.
+    pub fn new(lanes: &dyn Lanes, capacity: usize) -> Self {
         let [k, _] = lanes.shape();
+        let rows = || Rows { groups: Vec::new(), len: 0, capacity };
         Self {
-            basis: Rows::new(),
-            images: (!lanes.is_dense()).then(Rows::new),
+            basis: rows(),
+            images: (!lanes.is_dense()).then(rows),
             last: Vec::new(),
-            columns: vec![Vec::new(); k],
-            betas: vec![Vec::new(); k],
+            coefficients: vec![Hessenberg::default(); k],
             is_closed: vec![false; k],
             epsilon: lanes.space().epsilon(),
         }
@@ -61,6 +46,12 @@ impl Krylov {
     /// Number of basis vectors m.
     pub fn len(&self) -> usize {
         self.basis.len
+    }
+
+    /// Number of basis vectors that there is memory for.
+    #[cfg(test)]
+    pub fn room(&self) -> usize {
+        self.basis.groups.iter().map(|group| group.dims()[1]).sum()
     }
 
     /// Adds unit vectors and multiplies them; returns r, the part of the products outside the bases.
@@ -72,6 +63,7 @@ impl Krylov {
         }
         self.last.insert(0, unit.clone());
         self.last.truncate(2);
+        let (m, n_last) = (self.len(), self.last.len());
         let mut rest = lanes.apply(&unit.images)?;
         let mut scalars = Vec::new();
         for vector in &self.last {
@@ -79,7 +71,13 @@ impl Krylov {
             rest = rest - vector.coordinates.clone() * coefficient.clone();
             scalars.push(coefficient);
         }
-        let (rest, coefficients) = self.project_out(rest);
+        let (mut rest, mut coefficients) = self.project_out(rest);
+        if (m > n_last && n_last < 2) || self.is_turned() {
+            // After a restart once, and after a turn from then on, a product has large coefficients along
+            // other vectors than the last two.
+            let (again, more) = self.project_out(rest);
+            (rest, coefficients) = (again, coefficients + more);
+        }
         scalars.push(coefficients);
         let rest = LaneVectors::new(lanes, rest)?;
         let scale = lanes.rounding_scale(&rest.coordinates);
@@ -87,31 +85,30 @@ impl Krylov {
         let scalars = Tensor::cat(scalars, 1);
         let [_, width] = scalars.dims();
         let scalars = read(scalars.flatten(0, 1))?;
-        let (m, n_last) = (self.len(), self.last.len());
         for (lane, scalars) in scalars.chunks_exact(width).enumerate() {
             let (square, scale) = (scalars[width - 2], scalars[width - 1]);
             let mut column = scalars[n_last..n_last + m].to_vec();
             for (back, coefficient) in scalars[..n_last].iter().enumerate() {
                 column[m - 1 - back] += coefficient;
             }
-            self.columns[lane].push(column);
             // Rounding may leave a negative square, but NaN stays NaN.
-            self.betas[lane].push(if square < 0.0 { 0.0 } else { square.sqrt() });
+            let beta = if square < 0.0 { 0.0 } else { square.sqrt() };
+            self.coefficients[lane].push(column, beta);
             self.is_closed[lane] = square <= 16.0 * self.epsilon * scale && square < 0.5 * scale;
+            if m == lanes.space().n_params() {
+                self.complete(lane);
+            }
         }
         Ok(rest)
     }
 
     /// Each row minus its projection on its basis, and the coefficients `[K, room]`.
     fn project_out(&self, rows: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+        let [k, width] = rows.dims();
         let images = self.images.as_ref().unwrap_or(&self.basis);
         let coefficients = images.dots(&rows);
-        let [k, room, _] = coefficients.dims();
-        let rest = match self.basis.combine(&coefficients) {
-            Some(projection) => rows - projection,
-            None => rows,
-        };
-        (rest, coefficients.reshape([k, room]))
+        let projection = self.basis.combine(&coefficients);
+        (rows - projection.reshape([k, width]), coefficients.flatten(1, 2))
     }
 
     /// The vectors minus their projections on the bases, with images.
@@ -122,52 +119,87 @@ impl Krylov {
 
     /// The eigenpairs of the operator of `lane` in its basis.
     pub fn eigen(&self, lane: usize) -> Result<LaneEigen> {
-        let (columns, betas) = (&self.columns[lane], &self.betas[lane]);
-        let m = columns.len();
-        let what = "a product of the operator";
-        for value in columns.iter().flatten().chain(betas) {
-            finite(what, *value)?;
-        }
-        let h = |i: usize, j: usize| match columns[j].get(i) {
-            Some(entry) => *entry,
-            None if i == j + 1 => betas[j],
-            None => 0.0,
-        };
-        let symmetric = |i: usize, j: usize| 0.5 * (h(i, j) + h(j, i));
-        let eigen = symmetric_eigen(m, symmetric)?;
-        let beta = betas[m - 1];
-        let residual = |s: &Vec<f64>| {
-            let row = |i: usize| (0..m).map(|j| 0.5 * (h(i, j) - h(j, i)) * s[j]).sum::<f64>();
-            let asymmetry: f64 = (0..m).map(|i| row(i).powi(2)).sum();
-            (asymmetry + (beta * s[m - 1]).powi(2)).sqrt()
-        };
-        let residuals = eigen.vectors.iter().map(residual).collect();
-        let is_closed = self.is_closed[lane] || beta <= 32.0 * self.epsilon * eigen.norm();
-        Ok(LaneEigen { eigen, residuals, beta, is_closed })
+        self.coefficients[lane].eigen(self.is_closed(lane))
     }
 
-    /// Combinations of the basis vectors, of which there must be one: for each lane one list of
-    /// coefficients, of at most m.
-    pub fn combine(&self, lanes: &dyn Lanes, coefficients: &[Vec<f64>]) -> LaneVectors {
-        let ([k, width], space, room) = (lanes.shape(), lanes.space(), self.basis.room());
-        let mut flat = vec![0.0; k * room];
-        for (row, list) in flat.chunks_exact_mut(room.max(1)).zip(coefficients) {
-            row[..list.len()].copy_from_slice(list);
-        }
-        let data = TensorData::new(flat, [k, room, 1]).convert_dtype(space.dtype());
-        let flat = Tensor::<3>::from_data(data, (space.device(), space.dtype()));
-        let zeros = || Tensor::zeros([k, width], (space.device(), space.dtype()));
-        let combine = |rows: &Rows| rows.combine(&flat).unwrap_or_else(zeros);
+    /// Whether A maps the basis of `lane` into itself, to rounding.
+    pub fn is_closed(&self, lane: usize) -> bool {
+        self.is_closed[lane] || self.coefficients[lane].is_closed(self.epsilon)
+    }
+
+    /// Combinations of the basis vectors: for each lane one list of coefficients, of at most m.
+    pub fn combine(&self, coefficients: &[Vec<f64>]) -> LaneVectors {
+        let flat = self.upload(coefficients.iter().map(std::slice::from_ref), 1);
+        let combine = |rows: &Rows| {
+            let sums = rows.combine(&flat);
+            let [k, _, width] = sums.dims();
+            sums.reshape([k, width])
+        };
         let coordinates = combine(&self.basis);
         let images = self.images.as_ref().map_or_else(|| coordinates.clone(), combine);
         LaneVectors { coordinates, images }
     }
 
-    /// Takes the basis of `lane` as mapped into itself: what comes next is another direction.
-    pub fn close(&mut self, lane: usize) {
-        if let Some(beta) = self.betas[lane].last_mut() {
-            *beta = 0.0;
+    /// For each lane `p` lists of coefficients as `[K, p, room]`; lists that are not there are zero.
+    fn upload<'a>(&self, lists: impl Iterator<Item = &'a [Vec<f64>]>, p: usize) -> Tensor<3> {
+        let (first, k, room) = (&self.basis.groups[0], self.coefficients.len(), self.basis.room());
+        let mut flat = vec![0.0; k * p * room];
+        for (lane, lists) in flat.chunks_exact_mut(p * room).zip(lists) {
+            for (row, list) in lane.chunks_exact_mut(room).zip(lists) {
+                row[..list.len()].copy_from_slice(list);
+            }
         }
+        let (device, dtype) = (first.device(), first.dtype());
+        let data = TensorData::new(flat, [k, p, room]).convert_dtype(dtype);
+        Tensor::from_data(data, (&device, dtype))
+    }
+
+    /// Replaces each lane's basis by as many Ritz vectors, `kept` of its `eigen`: a thick restart. What
+    /// the next vector is stays the same: the bases are smaller, and the relation A·Q = Q·H + r·eᵀ holds.
+    pub fn restart(&mut self, kept: &[(SmallEigen, Vec<usize>)]) {
+        let p = kept.first().map_or(0, |(_, kept)| kept.len());
+        let vectors = |(eigen, kept): &(SmallEigen, Vec<usize>)| {
+            kept.iter().map(|&i| eigen.vectors[i].clone()).collect::<Vec<_>>()
+        };
+        let vectors: Vec<_> = kept.iter().map(vectors).collect();
+        let flat = self.upload(vectors.iter().map(Vec::as_slice), p);
+        let combined = |rows: &Rows| rows.combine(&flat);
+        let basis = combined(&self.basis);
+        let images = self.images.as_ref().map_or_else(|| basis.clone(), combined);
+        // Rounding would add up over restarts: one step of Newton's iteration for the inverse root of the
+        // Gram matrix makes the vectors orthonormal again.
+        let gram = basis.clone().matmul(images.clone().swap_dims(1, 2));
+        let orthonormal = |rows: Tensor<3>| rows.clone() * 1.5 - gram.clone().matmul(rows) * 0.5;
+        self.basis.replace(orthonormal(basis));
+        if let Some(rows) = &mut self.images {
+            rows.replace(orthonormal(images));
+        }
+        for (coefficients, (eigen, kept)) in self.coefficients.iter_mut().zip(kept) {
+            *coefficients = coefficients.restarted(eigen, kept, self.epsilon);
+        }
+        self.last.clear();
+    }
+
+    /// Says that what comes next in the lanes at `lanes` is another direction than r.
+    pub fn turn(&mut self, lanes: &[usize]) {
+        for &lane in lanes {
+            let is_closed = self.is_closed(lane);
+            self.coefficients[lane].defer(is_closed);
+        }
+        if !lanes.is_empty() {
+            self.last.clear();
+        }
+    }
+
+    /// Says that the basis of `lane` spans all that its frame does.
+    pub fn complete(&mut self, lane: usize) {
+        self.coefficients[lane].complete();
+    }
+
+    /// Whether a lane has turned from an r that was more than rounding. What the basis has no vector
+    /// for then stays outside, so that a restart from it would not converge.
+    pub fn is_turned(&self) -> bool {
+        self.coefficients.iter().any(Hessenberg::is_turned)
     }
 
     /// The lanes at `lanes` alone.
@@ -176,75 +208,89 @@ impl Krylov {
             basis: self.basis.select(lanes),
             images: self.images.as_ref().map(|images| images.select(lanes)),
             last: self.last.iter().map(|vectors| vectors.select(lanes)).collect(),
-            columns: lanes.iter().map(|&lane| self.columns[lane].clone()).collect(),
-            betas: lanes.iter().map(|&lane| self.betas[lane].clone()).collect(),
+            coefficients: lanes.iter().map(|&lane| self.coefficients[lane].clone()).collect(),
             is_closed: lanes.iter().map(|&lane| self.is_closed[lane]).collect(),
             epsilon: self.epsilon,
         }
     }
 }
 
-/// Basis vectors of every lane in groups of [`GROUP`], so that a growing basis is never copied. Vectors are
-/// written in place; rows that are not yet written are zero.
+/// Vectors of every lane in groups, so that a growing basis is never copied. They are written in place;
+/// rows that are not yet written are zero.
 struct Rows {
+    /// `[K, rows, width]`, all of them written but the end of the last one.
     groups: Vec<Tensor<3>>,
     len: usize,
+    capacity: usize,
 }
 
-/// Vectors of a group: products with the basis are matrix products of this size.
+/// Vectors of a new group: products with the basis are matrix products of this size.
 const GROUP: usize = 8;
 
 impl Rows {
-    fn new() -> Self {
-        Self { groups: Vec::new(), len: 0 }
-    }
-
     fn push(&mut self, vectors: &Tensor<2>) {
         let [k, width] = vectors.dims();
-        let at = self.len % GROUP;
-        if at == 0 {
+        let full: usize = self.groups.iter().map(|group| group.dims()[1]).sum();
+        if self.len == full {
+            let rows = GROUP.min(self.capacity.saturating_sub(full)).max(1);
             let options = (&vectors.device(), vectors.dtype());
-            self.groups.push(Tensor::zeros([k, GROUP, width], options));
+            self.groups.push(Tensor::zeros([k, rows, width], options));
         }
         let row = vectors.clone().reshape([k, 1, width]);
+        let before = self.first_of_last();
         if let Some(group) = self.groups.last_mut() {
-            let rows = std::mem::replace(group, row.clone());
+            let (rows, at) = (std::mem::replace(group, row.clone()), self.len - before);
             *group = rows.slice_assign([0..k, at..at + 1, 0..width], row);
         }
         self.len += 1;
     }
 
-    /// The groups, each with the number of its first row; of a single lane without rows that are not yet
-    /// written, which among several lanes could not be left out without a copy.
-    fn groups(&self) -> impl Iterator<Item = (usize, Tensor<3>)> {
-        self.groups.iter().enumerate().map(|(i, group)| {
-            let (first, group) = (GROUP * i, group.clone());
-            let written = GROUP.min(self.len - first);
-            let is_single = group.dims()[0] == 1 && written < GROUP;
-            (first, if is_single { group.narrow(1, 0, written) } else { group })
+    /// The number of the first row of the last group.
+    fn first_of_last(&self) -> usize {
+        self.groups.iter().rev().skip(1).map(|group| group.dims()[1]).sum()
+    }
+
+    fn replace(&mut self, rows: Tensor<3>) {
+        self.len = rows.dims()[1];
+        self.groups = vec![rows];
+    }
+
+    /// The groups; of a single lane without the rows that are not yet written, which among several lanes
+    /// could not be left out without a copy.
+    fn groups(&self) -> impl Iterator<Item = Tensor<3>> {
+        let before = self.first_of_last();
+        self.groups.iter().enumerate().map(move |(i, group)| {
+            let is_single_last = i + 1 == self.groups.len() && group.dims()[0] == 1;
+            let group = group.clone();
+            if is_single_last { group.narrow(1, 0, self.len - before) } else { group }
         })
     }
 
     /// Number of coefficients of a combination: at least the number of vectors.
     fn room(&self) -> usize {
-        self.groups().last().map_or(0, |(first, group)| first + group.dims()[1])
+        self.groups().map(|group| group.dims()[1]).sum()
     }
 
     /// The inner product of each row with the vector of its lane, `[K, room, 1]`.
     fn dots(&self, vectors: &Tensor<2>) -> Tensor<3> {
         let [k, width] = vectors.dims();
         let column = vectors.clone().reshape([k, width, 1]);
-        Tensor::cat(self.groups().map(|(_, group)| group.matmul(column.clone())).collect(), 1)
+        Tensor::cat(self.groups().map(|group| group.matmul(column.clone())).collect(), 1)
     }
 
-    /// Σᵢ cᵢ·rowᵢ `[K, width]` for coefficients `[K, room, 1]`; `None` of no rows.
-    fn combine(&self, coefficients: &Tensor<3>) -> Option<Tensor<2>> {
-        let sum = |(first, group): (usize, Tensor<3>)| {
-            let [k, rows, width] = group.dims();
-            let part = coefficients.clone().narrow(1, first, rows).reshape([k, 1, rows]);
-            part.matmul(group).reshape([k, width])
+    /// Combinations `[K, p, width]` of the rows, of which there is one: coefficients are `[K, p, room]`, or
+    /// `[K, room, 1]` for p = 1.
+    fn combine(&self, coefficients: &Tensor<3>) -> Tensor<3> {
+        let ([k, p, room], mut first) = (coefficients.dims(), 0);
+        let flat =
+            if room == 1 { coefficients.clone().reshape([k, 1, p]) } else { coefficients.clone() };
+        let sum = |group: Tensor<3>| {
+            let rows = group.dims()[1];
+            first += rows;
+            flat.clone().narrow(2, first - rows, rows).matmul(group)
         };
-        self.groups().map(sum).reduce(|a, b| a + b)
+        let sums: Vec<_> = self.groups().map(sum).collect();
+        sums.into_iter().reduce(|a, b| a + b).unwrap_or(flat)
     }
 
     fn select(&self, lanes: &[usize]) -> Self {
@@ -253,8 +299,19 @@ impl Rows {
             let indices = Tensor::from_data(indices.as_slice(), &group.device());
             group.clone().select(0, indices)
         };
-        Self { groups: self.groups.iter().map(select).collect(), len: self.len }
+        Self { groups: self.groups.iter().map(select).collect(), ..*self }
     }
+}
+
+/// `a`, and in lanes with a one in `is_other` `b` instead of it.
+pub(super) fn mixed(a: &LaneVectors, b: &LaneVectors, is_other: Vec<f64>) -> LaneVectors {
+    if is_other.iter().all(|other| *other == 1.0) {
+        return b.clone();
+    }
+    let (k, device, dtype) = (is_other.len(), a.images.device(), a.images.dtype());
+    let data = TensorData::new(is_other, [k, 1]).convert_dtype(dtype);
+    let other = Tensor::<2>::from_data(data, (&device, dtype));
+    a.scaled(&other.clone().neg().add_scalar(1.0)).plus(&b.scaled(&other))
 }
 
 /// ⟨v, w⟩ of each lane on the host.

@@ -3,22 +3,34 @@
 //! | solver | cost per step | use it for |
 //! |---|---|---|
 //! | [`Lanczos`] | 1 product, basis of m vectors | almost everything: fewest products |
+//! | [`Lobpcg`] | 1 product per vector that has not converged, 6 vectors each | several eigenvalues in bounded memory, multiple ones too |
 //! | [`PowerIteration`] | k products, no basis | least memory; the textbook baseline |
 
+mod hessenberg;
+mod judge;
 mod krylov;
 mod lanczos;
+mod lobpcg;
+mod orthonormal;
 mod power_iteration;
+mod result;
 mod small_eigen;
+#[cfg(test)]
+mod tests;
 
 use burn::config::Config;
 
 use crate::error::{Error, Result};
 use crate::operator::LinearOperator;
-use crate::params::{ParamBlock, ParamSpace, ParamVector};
+use crate::params::{ParamBlock, ParamSpace};
 
+pub(crate) use krylov::Krylov;
 pub(crate) use lanczos::LaneResult;
 pub use lanczos::{Lanczos, LanczosConfig};
+pub use lobpcg::{Lobpcg, LobpcgConfig};
+pub(crate) use orthonormal::qr;
 pub use power_iteration::{PowerIteration, PowerIterationConfig};
+pub use result::{EigenPair, EigenResult, StopReason};
 
 /// Which eigenvalues are wanted.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
@@ -29,67 +41,9 @@ pub enum Which {
     SmallestAlgebraic,
     /// Those of largest absolute value.
     LargestMagnitude,
-}
-
-/// Why a solver stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StopReason {
-    /// Every wanted pair reached the tolerance.
-    Converged,
-    /// `max_applies` products were computed first; the residuals say how far it got.
-    MaxApplies,
-}
-
-/// An eigenvalue, its eigenvector, and how exactly they belong together.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct EigenPair {
-    /// The Rayleigh quotient vᵀAv: between λ_min and λ_max, so a bound on either from inside.
-    pub value: f64,
-    /// v, of norm 1.
-    pub vector: ParamVector,
-    /// ‖Av − λv‖, from products that were computed, so good to their rounding, a few ε‖A‖: some
-    /// eigenvalue lies within this distance of `value`.
-    pub residual_norm: f64,
-    /// Whether the residual is within the tolerance.
-    pub converged: bool,
-}
-
-/// What a solver found.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct EigenResult {
-    /// The wanted pairs, the most wanted first.
-    pub pairs: Vec<EigenPair>,
-    /// Why the solver stopped.
-    pub stop: StopReason,
-    /// Products that this solve computed.
-    pub n_applies: usize,
-    /// The multiple of the identity that was added to bring the wanted end of the spectrum to the
-    /// top; 0 when none was needed.
-    pub shift: f64,
-}
-
-impl EigenResult {
-    /// The most wanted pair.
-    pub fn first(&self) -> &EigenPair {
-        &self.pairs[0]
-    }
-
-    /// Whether every pair reached the tolerance.
-    pub fn converged(&self) -> bool {
-        self.stop == StopReason::Converged
-    }
-
-    /// The vectors, as a start for a later solve.
-    ///
-    /// # Errors
-    /// Never for a result of a solver.
-    pub fn vectors(&self) -> Result<ParamBlock> {
-        let vectors: Vec<_> = self.pairs.iter().map(|p| p.vector.clone()).collect();
-        ParamBlock::from_vectors(&vectors)
-    }
+    /// The largest, the smallest, the second largest, the second smallest, and so on: two pairs are
+    /// both ends of the spectrum, from one run.
+    BothEnds,
 }
 
 /// A method that finds eigenpairs of a symmetric operator.

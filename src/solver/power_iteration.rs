@@ -6,12 +6,11 @@
 //! goes on with ±A + σI, σ the largest magnitude seen, and reports the shift.
 
 use burn::config::Config;
-use rand::SeedableRng;
-use rand::rngs::Xoshiro256PlusPlus;
 
+use super::orthonormal::{orthonormal, start_block};
 use super::small_eigen::symmetric_eigen;
 use super::{EigenPair, EigenResult, EigenSolver, StopReason, Which, check_settings, tolerance};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::operator::LinearOperator;
 use crate::params::{ParamBlock, finite};
 
@@ -60,12 +59,19 @@ impl EigenSolver for PowerIteration {
         let PowerIterationConfig { num_eigenvalues: k, rel_tol, max_applies, which, seed } =
             self.config;
         check_settings(operator.space(), start, k, rel_tol, max_applies)?;
+        if which == Which::BothEnds {
+            return Err(Error::InvalidSetting {
+                setting: "which",
+                value: "BothEnds".into(),
+                expected: "one end for power iteration; Lanczos and LOBPCG find both",
+            });
+        }
         let applies_before = operator.n_applies();
         let used = || operator.n_applies() - applies_before;
         // What is iterated is sign·A + shift.
         let sign = if which == Which::SmallestAlgebraic { -1.0 } else { 1.0 };
         let mut shift = 0.0;
-        let mut block = orthonormal(&start_block(operator, start, k, seed)?)?;
+        let mut block = orthonormal(&start_block(operator.space(), start, k, seed)?)?;
         let (mut step, mut norm) = (0, 0.0);
         loop {
             let products = operator.apply_block(&block)?;
@@ -81,7 +87,8 @@ impl EigenSolver for PowerIteration {
             if spent || found {
                 let stop = if found { StopReason::Converged } else { StopReason::MaxApplies };
                 let (pairs, n_applies) = (ritz.pairs, used());
-                return Ok(EigenResult { pairs, stop, n_applies, shift: sign * shift });
+                let (next, shift) = (None, sign * shift);
+                return Ok(EigenResult { which, pairs, next, stop, n_applies, shift });
             }
             let settled = done || step >= SETTLING_STEPS;
             let stalled = used() > max_applies / 2;
@@ -139,52 +146,9 @@ impl Ritz {
     }
 }
 
-fn start_block(
-    operator: &dyn LinearOperator,
-    start: Option<&ParamBlock>,
-    k: usize,
-    seed: u64,
-) -> Result<ParamBlock> {
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let mut vectors = start.map(ParamBlock::vectors).unwrap_or_default();
-    vectors.truncate(k);
-    while vectors.len() < k {
-        vectors.push(operator.space().random(&mut rng));
-    }
-    ParamBlock::from_vectors(&vectors)
-}
-
 /// The block plus a tenth of random directions, orthonormal.
 fn stirred(block: &ParamBlock, operator: &dyn LinearOperator, seed: u64) -> Result<ParamBlock> {
-    let random = orthonormal(&start_block(operator, None, block.len(), seed.wrapping_add(1))?)?;
+    let random =
+        orthonormal(&start_block(operator.space(), None, block.len(), seed.wrapping_add(1))?)?;
     orthonormal(&block.linear_combination(1.0, &random, 0.1))
-}
-
-/// An orthonormal basis of the rows, by Gram-Schmidt twice; rows that depend on earlier ones are
-/// replaced by random ones.
-fn orthonormal(block: &ParamBlock) -> Result<ParamBlock> {
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(block.len() as u64);
-    let mut done: Option<ParamBlock> = None;
-    for row in block.vectors() {
-        let (mut row, _) = row.normalized()?;
-        for _ in 0..2 {
-            let Some(basis) = &done else { break };
-            let rest = basis.project_out(&basis.project_out(&row));
-            let (unit, norm) = rest.normalized()?;
-            if norm > block.space().epsilon().sqrt() {
-                row = unit;
-                break;
-            }
-            row = block.space().random(&mut rng).normalized()?.0;
-        }
-        if row.norm()? < 0.5 {
-            // A zero row: the operator annihilates the whole start.
-            row = block.space().random(&mut rng).normalized()?.0;
-        }
-        done = Some(match done {
-            None => ParamBlock::from_vectors(&[row])?,
-            Some(basis) => basis.pushed(&row),
-        });
-    }
-    done.map_or_else(|| Ok(block.clone()), Ok)
 }

@@ -5,13 +5,13 @@ use faer::{Mat, Side};
 use crate::error::{Error, Result};
 
 /// Eigenvalues in ascending order, and the eigenvector of each.
-pub(super) struct SmallEigen {
+pub(crate) struct SmallEigen {
     pub values: Vec<f64>,
     pub vectors: Vec<Vec<f64>>,
 }
 
 /// Solves the symmetric problem of the `n x n` matrix whose lower triangle is `entry(i, j)`.
-pub(super) fn symmetric_eigen(n: usize, entry: impl Fn(usize, usize) -> f64) -> Result<SmallEigen> {
+pub(crate) fn symmetric_eigen(n: usize, entry: impl Fn(usize, usize) -> f64) -> Result<SmallEigen> {
     let matrix = Mat::from_fn(n, n, |i, j| entry(i.max(j), i.min(j)));
     let finite = (0..n).all(|i| (0..=i).all(|j| matrix[(i, j)].is_finite()));
     let failed = Error::NonFinite { quantity: "a product of the operator", value: f64::NAN };
@@ -35,6 +35,12 @@ impl SmallEigen {
             super::Which::LargestAlgebraic => order.reverse(),
             super::Which::LargestMagnitude => {
                 order.sort_by(|&a, &b| self.values[b].abs().total_cmp(&self.values[a].abs()));
+            }
+            super::Which::BothEnds => {
+                let last = order.len().saturating_sub(1);
+                order
+                    .iter_mut()
+                    .for_each(|i| *i = if *i % 2 == 0 { last - *i / 2 } else { *i / 2 });
             }
         }
         order

@@ -17,5 +17,6 @@ mod params;
 mod references;
 mod rules;
 mod solvers;
+mod spectrum;
 mod stability;
 mod stages;

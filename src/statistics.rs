@@ -45,7 +45,7 @@ impl Estimate {
 
     /// The estimate of offset + factor·quantity.
     /// For factors that are not negative: the largest value stays the largest.
-    pub(super) fn affine(&self, offset: f64, factor: f64) -> Self {
+    pub(crate) fn affine(&self, offset: f64, factor: f64) -> Self {
         let map = |value: f64| offset + factor * value;
         let (low, high) = (map(self.interval.0), map(self.interval.1));
         Self {
@@ -53,6 +53,25 @@ impl Estimate {
             standard_error: factor.abs() * self.standard_error,
             interval: (low.min(high), low.max(high)),
             max: map(self.max),
+            count: self.count,
+        }
+    }
+
+    /// A value that is known exactly, from `count` numbers.
+    pub(crate) fn exact(value: f64, count: usize) -> Self {
+        Self { mean: value, standard_error: 0.0, interval: (value, value), max: value, count }
+    }
+
+    /// The square root of what is estimated, which is not negative: the standard error to first order,
+    /// the interval exactly that of the square.
+    pub(crate) fn sqrt(&self) -> Self {
+        let root = |value: f64| value.max(0.0).sqrt();
+        let mean = root(self.mean);
+        Self {
+            mean,
+            standard_error: if mean > 0.0 { self.standard_error / (2.0 * mean) } else { 0.0 },
+            interval: (root(self.interval.0), root(self.interval.1)),
+            max: root(self.max),
             count: self.count,
         }
     }
