@@ -28,10 +28,13 @@ struct Options {
     #[arg(long, value_delimiter = ',', default_value = "8,16,32,64,128,256,512,1024")]
     sizes: Vec<usize>,
     /// Mini-batches per batch size.
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 64)]
     num_batches: usize,
+    /// Eigenpairs of the whole for the prediction: more of them bring its ends together.
+    #[arg(long, default_value_t = 20)]
+    eigenvalues: usize,
     /// SGD steps before the weights are frozen.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 400)]
     steps: usize,
     /// Step size η.
     #[arg(long, default_value_t = 0.1)]
@@ -63,7 +66,7 @@ fn main() -> Result<()> {
 
     let config = SharpnessGapConfig::new(options.sizes.clone())
         .with_num_batches(num_batches)
-        .with_num_eigenvalues(8)
+        .with_num_eigenvalues(options.eigenvalues)
         .with_seed(seed);
     let measured = config.init(loss).measure(&model, &data)?;
     let full = &measured.full_batch;
@@ -132,7 +135,7 @@ fn chart(options: &Options, measured: &SharpnessGapMeasurement, n: usize) -> Cha
     let theory = |bound: fn(&GapPrediction) -> f64| {
         gaps.iter().filter_map(|g| Some((x(g), bound(&g.predicted?)))).collect()
     };
-    let lower = "second order, eight eigenpairs (lower end)".to_string();
+    let lower = format!("second order, {} eigenpairs (lower end)", options.eigenvalues);
     series.push(Series::curve(lower, BLUE, Look::Dashes, theory(|p| p.leading)));
     let upper = "second order with the largest tail (upper end)".to_string();
     series.push(Series::curve(upper, GREEN, Look::Dashes, theory(|p| p.upper)));
