@@ -18,7 +18,7 @@ use burn_sharpness::prelude::*;
 use clap::Parser;
 
 use support::chart::Bars;
-use support::device::DeviceName;
+use support::device::Common;
 use support::digits;
 use support::error::Result;
 use support::mlp::{Batch, Mlp, Training, loss, squared_error};
@@ -36,12 +36,8 @@ struct Options {
     /// Samples per training batch.
     #[arg(long, default_value_t = 16)]
     batch_size: usize,
-    /// Seed of weights, batches and start vectors.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Where to compute; others than flex need the feature of the same name.
-    #[arg(long, value_enum, default_value = "flex")]
-    device: DeviceName,
+    #[command(flatten)]
+    common: Common,
     /// Folder of the picture.
     #[arg(long, default_value = "out/layers")]
     out: PathBuf,
@@ -57,13 +53,13 @@ struct Row {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let device = options.device.open()?.autodiff();
+    let device = options.common.device.open()?.autodiff();
     let data = digits::load(None)?;
     let (widths, n_samples) = ([data.n_features, 64, 48, 32, data.n_classes], data.len());
     let data = data.tensors(&device);
-    let model = Mlp::new(&widths, 0.5, options.seed, &device);
+    let model = Mlp::new(&widths, 0.5, options.common.seed, &device);
     let sizes = (n_samples, options.batch_size);
-    let mut training = Training::new(&SgdConfig::new(), options.lr, sizes, options.seed)?;
+    let mut training = Training::new(&SgdConfig::new(), options.lr, sizes, options.common.seed)?;
     let model = training.run(model, &data, options.steps)?;
 
     let rows = measure(&options, &model, &data)?;
@@ -103,7 +99,7 @@ fn measure(options: &Options, model: &Mlp, data: &Batch) -> Result<Vec<Row>> {
     let outputs = |model: &Mlp, (x, _): Batch| model.forward(x);
     let of_outputs = |f: Tensor<2>, (_, y): Batch| squared_error(f, y);
     let gauss_newton = GaussNewtonOperator::new(model, data.clone(), outputs, of_outputs)?;
-    let solver = LanczosConfig::new().with_seed(options.seed).init();
+    let solver = LanczosConfig::new().with_seed(options.common.seed).init();
     let top = |operator: &dyn LinearOperator| -> Result<f64> {
         let found = solver.solve(operator, None)?;
         if !found.first().converged {

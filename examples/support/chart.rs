@@ -20,6 +20,7 @@ const LEFT: f64 = 84.0;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Look {
     Line,
+    Faint,
     Dashes,
     /// Discs with error bars.
     Points,
@@ -58,8 +59,6 @@ pub struct Chart {
     pub x_label: String,
     pub y_label: String,
     pub is_logarithmic: bool,
-    /// A horizontal line and what it is.
-    pub mark: Option<(f64, String)>,
     pub series: Vec<Series>,
 }
 
@@ -82,7 +81,8 @@ impl Picture for Chart {
         if self.is_logarithmic {
             self.draw_in(&panel, pen, (x.log_scale(), y.clone().log_scale()), y.start)?;
         } else {
-            self.draw_in(&panel, pen, (x, y), 0.0)?;
+            let last = self.series.iter().flat_map(|s| &s.points).map(|p| p.x).fold(0.0, f64::max);
+            self.draw_in(&panel, pen, (0.0..last.max(f64::MIN_POSITIVE), y), 0.0)?;
         }
         area.present()
     }
@@ -98,7 +98,7 @@ impl Chart {
             return 0.0..1.05 * high;
         }
         let low = values.iter().copied().filter(|v| *v > 0.0).fold(high, f64::min);
-        let margin = (high / low).powf(0.07).max(1.2);
+        let margin = (high / low).powf(0.1).max(1.2);
         // An error bar that reaches to zero must not stretch the axis without end.
         (low / margin).max(high * 1e-5)..high * margin
     }
@@ -122,19 +122,12 @@ impl Chart {
             .x_desc(self.x_label.as_str())
             .y_desc(self.y_label.as_str())
             .draw()?;
-        for series in &self.series {
-            draw_series(&mut chart, pen, series, floor)?;
-        }
-        if let Some((value, text)) = &self.mark {
-            let range = self.range(|p| vec![p.x]);
-            let line = [(range.start, *value), (range.end, *value)];
-            chart.draw_series(dashes(&line, pen, pen.line(BLACK, 1.4)))?;
-            let (x, y) = chart.backend_coord(&(range.end, *value));
-            pen.note(area, text, (x - pen.px(6.0), y - pen.px(13.0)), HPos::Right, 14.0)?;
-        }
         for point in self.series.iter().flat_map(|s| &s.points).filter(|p| !p.name.is_empty()) {
             let (x, y) = chart.backend_coord(&(point.x, point.y));
-            pen.note(area, &point.name, (x + pen.px(12.0), y + pen.px(12.0)), HPos::Left, 12.0)?;
+            pen.note(area, &point.name, (x - pen.px(9.0), y - pen.px(11.0)), HPos::Right, 12.0)?;
+        }
+        for series in &self.series {
+            draw_series(&mut chart, pen, series, floor)?;
         }
         Ok(())
     }
@@ -151,10 +144,10 @@ where
     X: Ranged<ValueType = f64>,
     Y: Ranged<ValueType = f64>,
 {
-    let style = pen.line(series.color, 2.2);
+    let style = stroke(pen, series);
     let places: Vec<(f64, f64)> = series.points.iter().map(|p| (p.x, p.y.max(floor))).collect();
     match series.look {
-        Look::Line => drop(chart.draw_series(LineSeries::new(places, style))?),
+        Look::Line | Look::Faint => drop(chart.draw_series(LineSeries::new(places, style))?),
         Look::Dashes => drop(chart.draw_series(dashes(&places, pen, style))?),
         Look::Points => {
             for Point { x, interval: (low, high), .. } in &series.points {
@@ -179,6 +172,13 @@ fn draw_title<B: DrawingBackend>(area: &Area<B>, pen: Pen, title: &str) -> Drawn
     area.draw(&Text::new(title.to_string(), (pen.px(LEFT), pen.px(22.0)), style))
 }
 
+fn stroke(pen: Pen, series: &Series) -> ShapeStyle {
+    match series.look {
+        Look::Faint => series.color.mix(0.5).stroke_width(pen.px(1.3).max(1) as u32),
+        _ => pen.line(series.color, 2.2),
+    }
+}
+
 /// A line of the legend.
 fn draw_entry<B: DrawingBackend>(
     area: &Area<B>,
@@ -188,12 +188,12 @@ fn draw_entry<B: DrawingBackend>(
 ) -> Drawn<B> {
     let at = |x: f64| (pen.px(x), pen.px(y));
     let strokes: &[(f64, f64)] = match series.look {
-        Look::Line => &[(0.0, 32.0)],
+        Look::Line | Look::Faint => &[(0.0, 32.0)],
         Look::Dashes => &[(0.0, 13.0), (19.0, 32.0)],
         Look::Points => &[],
     };
     for (from, to) in strokes {
-        let style = pen.line(series.color, 2.2);
+        let style = stroke(pen, series);
         area.draw(&PathElement::new(vec![at(x + from), at(x + to)], style))?;
     }
     if series.look == Look::Points {
