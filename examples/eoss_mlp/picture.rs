@@ -3,7 +3,8 @@
 use crate::history::{History, Measurement};
 use crate::options::{DataName, LossName, Settings};
 use crate::support::error::Result;
-use crate::support::figure::{BLUE, Curve, Figure, GREEN, PURPLE, VERMILLION};
+use crate::support::figure::{Curve, Figure};
+use crate::support::pen::{BLUE, GREEN, PURPLE, Picture, VERMILLION};
 
 /// Writes sharpness.svg and sharpness.png, if there is a line to draw.
 pub fn save(settings: &Settings, history: &History) -> Result<bool> {

@@ -3,10 +3,7 @@
 use std::time::{Duration, Instant};
 
 use burn::optim::{GradientsParams, SgdConfig};
-use burn::tensor::{Device, Int, Tensor};
-use rand::SeedableRng;
-use rand::rngs::Xoshiro256PlusPlus;
-use rand::seq::SliceRandom;
+use burn::tensor::Device;
 
 use crate::history::History;
 use crate::model::{Batch, Mlp};
@@ -15,6 +12,7 @@ use crate::options::Settings;
 use crate::picture;
 use crate::progress::Progress;
 use crate::support::error::{ExampleError, Result};
+use crate::support::mlp::{Order, select};
 
 /// Long runs renew their picture now and then: to look at, and to keep when the run is stopped.
 const BETWEEN_PICTURES: Duration = Duration::from_secs(120);
@@ -58,7 +56,8 @@ pub fn train(
     let began = Instant::now();
     let loss = |model: &Mlp, batch: Batch| settings.loss.of(model, batch);
     let mut monitors = Monitors::new(settings, Stream::Measurements.seed(settings.seed), loss);
-    let mut order = Order::new(settings, Stream::Order.seed(settings.seed));
+    let mut order =
+        Order::new(settings.samples, settings.batch_size, Stream::Order.seed(settings.seed));
     let mut optimizer = SgdConfig::new().init();
     let mut progress = Progress::new(settings);
     let mut drawn = began;
@@ -93,36 +92,4 @@ pub fn train(
     }
     progress.finish();
     Ok(())
-}
-
-/// Consecutive batches of shuffled epochs; a last partial batch is dropped.
-struct Order {
-    rng: Xoshiro256PlusPlus,
-    samples: Vec<usize>,
-    batch_size: usize,
-    next: usize,
-}
-
-impl Order {
-    fn new(settings: &Settings, seed: u64) -> Self {
-        let samples: Vec<usize> = (0..settings.samples).collect();
-        let (rng, next) = (Xoshiro256PlusPlus::seed_from_u64(seed), samples.len());
-        Self { rng, samples, batch_size: settings.batch_size, next }
-    }
-
-    fn next_batch(&mut self) -> &[usize] {
-        if self.next + self.batch_size > self.samples.len() {
-            self.samples.shuffle(&mut self.rng);
-            self.next = 0;
-        }
-        let start = self.next;
-        self.next += self.batch_size;
-        &self.samples[start..self.next]
-    }
-}
-
-fn select((features, one_hot): &Batch, samples: &[usize]) -> Batch {
-    let indices: Vec<i64> = samples.iter().map(|i| *i as i64).collect();
-    let indices = Tensor::<1, Int>::from_data(indices.as_slice(), &features.device());
-    (features.clone().select(0, indices.clone()), one_hot.clone().select(0, indices))
 }

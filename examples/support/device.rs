@@ -19,6 +19,17 @@ pub enum DeviceName {
     Rocm,
 }
 
+/// Options of every example that trains.
+#[derive(Debug, clap::Args)]
+pub struct Common {
+    /// Seed of weights and batches.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Where to compute; others than flex need the feature of the same name.
+    #[arg(long, value_enum, default_value = "flex")]
+    pub device: DeviceName,
+}
+
 impl DeviceName {
     /// The name of the option's value and of the feature.
     pub fn name(self) -> &'static str {

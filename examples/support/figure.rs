@@ -1,42 +1,18 @@
 //! The picture of a run, in the manner of Figure 2 of the paper: sharpness against steps with the
-//! threshold 2/η, and the loss below. Written as SVG and PNG; needs no fonts of the system.
+//! threshold 2/η, and the loss below.
 
-use std::path::Path;
-use std::sync::Once;
-
-use plotters::chart::MeshStyle;
-use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{FontStyle, register_font};
 
-use super::error::{ExampleError, Result};
 use super::number::rounded;
-use super::raster::save_png;
-
-/// Colours that people with any common colour vision tell apart (M. Okabe and K. Ito, 2008).
-pub const VERMILLION: RGBColor = RGBColor(213, 94, 0);
-pub const BLUE: RGBColor = RGBColor(0, 114, 178);
-pub const GREEN: RGBColor = RGBColor(0, 158, 115);
-pub const PURPLE: RGBColor = RGBColor(167, 78, 136);
-const ORANGE: RGBColor = RGBColor(230, 159, 0);
-const DARK: RGBColor = RGBColor(38, 38, 38);
-const GRAY: RGBColor = RGBColor(110, 110, 110);
+use super::pen::{Area, DARK, Drawn, GRAY, ORANGE, Pen, Picture, RIGHT, dashes};
 
 /// Size of the picture in units of length.
 const SIZE: (u32, u32) = (960, 720);
 
-/// Pixels of the SVG per unit of length: strokes have whole numbers of pixels.
-const SVG_SCALE: u32 = 2;
-
 /// Height of the lines of text above the panels, and of the upper panel.
 const HEADER: u32 = 92;
 const UPPER: u32 = 420;
-
-/// Width of the axis on the right, which the lower panel leaves empty.
-const RIGHT: f64 = 56.0;
-
-const FONT: &str = "sans-serif";
 
 /// A line of the upper panel.
 #[derive(Clone, Debug)]
@@ -65,24 +41,13 @@ pub struct Figure {
     pub batch_loss: Vec<(f64, f64)>,
 }
 
-type Drawn<B> = Result<(), DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>>;
-type Area<B> = DrawingArea<B, Shift>;
-
-impl Figure {
-    /// Writes `stem`.svg and `stem`.png in `folder`.
-    pub fn save(&self, folder: &Path, stem: &str) -> Result<()> {
-        register_fonts();
-        let svg = folder.join(format!("{stem}.svg"));
-        let size = (SIZE.0 * SVG_SCALE, SIZE.1 * SVG_SCALE);
-        self.draw(&SVGBackend::new(&svg, size).into_drawing_area(), f64::from(SVG_SCALE))
-            .map_err(|e| ExampleError::write(&svg, e))?;
-        save_png(&folder.join(format!("{stem}.png")), SIZE, |area, scale| self.draw(area, scale))
+impl Picture for Figure {
+    fn size(&self) -> (u32, u32) {
+        SIZE
     }
 
-    /// Draws everything; one unit of length is `scale` pixels.
-    fn draw<B: DrawingBackend>(&self, area: &Area<B>, scale: f64) -> Drawn<B> {
+    fn draw<B: DrawingBackend>(&self, area: &Area<B>, pen: Pen) -> Drawn<B> {
         area.fill(&WHITE)?;
-        let pen = Pen { scale };
         let (header, panels) = area.split_vertically(pen.length(HEADER));
         let (upper, lower) = panels.split_vertically(pen.length(UPPER));
         self.draw_header(&header, pen)?;
@@ -90,7 +55,9 @@ impl Figure {
         self.draw_loss(&lower, pen)?;
         area.present()
     }
+}
 
+impl Figure {
     /// The title and the legend, outside of the data.
     fn draw_header<B: DrawingBackend>(&self, area: &Area<B>, pen: Pen) -> Drawn<B> {
         let at = |x: f64, y: f64| (pen.px(x), pen.px(y));
@@ -238,110 +205,4 @@ impl Figure {
         let needed = dots.get(nearly_all).copied().unwrap_or(0.0).max(lines);
         (1.1 * needed).clamp(1.25 * self.threshold, 4.0 * self.threshold)
     }
-}
-
-type Plane =
-    Cartesian2d<plotters::coord::types::RangedCoordf64, plotters::coord::types::RangedCoordf64>;
-
-/// Sizes in units of length, made pixels.
-#[derive(Clone, Copy)]
-struct Pen {
-    scale: f64,
-}
-
-impl Pen {
-    fn px(self, length: f64) -> i32 {
-        (length * self.scale).round() as i32
-    }
-
-    fn length(self, length: u32) -> i32 {
-        self.px(f64::from(length))
-    }
-
-    fn line(self, color: RGBColor, width: f64) -> ShapeStyle {
-        color.stroke_width(self.px(width).max(1) as u32)
-    }
-
-    fn text(self, size: f64, color: RGBColor) -> TextStyle<'static> {
-        (FONT, size * self.scale).into_font().color(&color)
-    }
-
-    fn dot<C>(self, place: C) -> Circle<C, i32> {
-        Circle::new(place, self.px(1.4), ORANGE.mix(0.4).filled())
-    }
-
-    /// Text on a white ground that keeps it readable on top of data. `place` is the middle of its
-    /// left or right end.
-    fn note<B: DrawingBackend>(
-        self,
-        area: &Area<B>,
-        text: &str,
-        place: (i32, i32),
-        end: HPos,
-        size: f64,
-    ) -> Drawn<B> {
-        if text.is_empty() {
-            return Ok(());
-        }
-        // A chart gives places on the whole picture, an area draws at places of its own.
-        let (x, y) = area.get_base_pixel();
-        let place = (place.0 - x, place.1 - y);
-        let style = self.text(size, DARK);
-        let (width, _) = area.estimate_text_size(text, &style)?;
-        let left = if matches!(end, HPos::Right) { place.0 - width as i32 } else { place.0 };
-        let (margin, half) = (self.px(3.0), self.px(0.62 * size));
-        let ground =
-            [(left - margin, place.1 - half), (left + width as i32 + margin, place.1 + half)];
-        area.draw(&Rectangle::new(ground, WHITE.mix(0.85).filled()))?;
-        let anchor = Pos::new(HPos::Left, VPos::Center);
-        area.draw(&Text::new(text.to_string(), (left, place.1), style.pos(anchor)))
-    }
-
-    /// Grid, axes and text of a panel.
-    fn mesh<'m, 'a, 'b, X: Ranged, Y: Ranged, B: DrawingBackend>(
-        self,
-        mesh: &'m mut MeshStyle<'a, 'b, X, Y, B>,
-    ) -> &'m mut MeshStyle<'a, 'b, X, Y, B> {
-        mesh.light_line_style(TRANSPARENT)
-            .bold_line_style(pen_grid(self))
-            .axis_style(self.line(GRAY, 1.0))
-            .label_style(self.text(13.0, DARK))
-            .axis_desc_style(self.text(15.0, DARK))
-            .x_labels(9)
-            .y_labels(8)
-            .set_all_tick_mark_size(self.px(4.0))
-    }
-
-    /// A panel with the margins that make both panels line up.
-    fn chart<'a, 'b, B: DrawingBackend>(self, area: &'a Area<B>) -> ChartBuilder<'a, 'b, B> {
-        let mut builder = ChartBuilder::on(area);
-        builder
-            .margin_top(self.px(4.0))
-            .margin_left(self.px(14.0))
-            .margin_right(self.px(16.0))
-            .y_label_area_size(self.px(70.0))
-            .right_y_label_area_size(self.px(RIGHT));
-        builder
-    }
-}
-
-fn pen_grid(pen: Pen) -> ShapeStyle {
-    GRAY.mix(0.2).stroke_width(pen.px(1.0) as u32)
-}
-
-/// Dashes along `points`.
-fn dashes(
-    points: &[(f64, f64)],
-    pen: Pen,
-    style: ShapeStyle,
-) -> DashedLineSeries<std::vec::IntoIter<(f64, f64)>, i32> {
-    DashedLineSeries::new(points.to_vec(), pen.px(8.0), pen.px(5.0), style)
-}
-
-fn register_fonts() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // Built-in bytes that are a font: the error cannot occur, and would only change glyphs.
-        let _ = register_font(FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT);
-    });
 }
