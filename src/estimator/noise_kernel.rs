@@ -1,9 +1,10 @@
 //! The norm K of the noise kernel of SGD (Agarwala and Pennington 2404.19261): the edge of stochastic stability
 //! is K = 1.
 //!
-//! For ½-MSE and delocalized eigenvectors K = (n − b)/(bn)·Σ_a ηλ_a/(2 − ηλ_a), over the eigenvalues of the
-//! full-batch Gauss-Newton matrix; for small ηλ that is η·tr(H)/(2b). The top eigenvalues are computed, the rest
-//! enters by its trace, to first order in ηλ.
+//! For ½-MSE and eigenvectors that are spread over the samples K = p Σ_a ηλ_a/(2 − (1−p)ηλ_a), over the
+//! eigenvalues of the full-batch Gauss-Newton matrix, with p the variance of a batch's mean over that of a
+//! sample; for small ηλ that is η·tr(H)/(2b). The top eigenvalues are computed, the rest enters by its trace, to
+//! first order in ηλ. [`stability::noise_kernel`](crate::stability::noise_kernel) is the formula by itself.
 
 use std::time::{Duration, Instant};
 
@@ -92,10 +93,10 @@ pub struct NoiseKernel<F> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NoiseKernelMeasurement {
-    /// K, with the error of the trace of the rest; its count is that of the probes. Infinite where ηλ ≥ 2 for a
-    /// computed eigenvalue: gradient descent itself is unstable there.
+    /// K, with the error of the trace of the rest; its count is that of the probes. Infinite where (1−p)ηλ ≥ 2
+    /// for a computed eigenvalue. K is at least 1 wherever ηλ ≥ 2 and gradient descent itself is unstable.
     pub norm: Estimate,
-    /// (n − b)/(bn)·η·tr/2, the same to first order in every eigenvalue.
+    /// p·η·tr/2, the same to first order in every eigenvalue.
     pub first_order: f64,
     /// How much K would grow if every eigenvalue of the rest were as large as the last computed one. For a rest
     /// that is not negative K lies between `norm` and `norm` plus this.
@@ -158,13 +159,13 @@ impl<F> NoiseKernel<F> {
         let rest = trace_outside(operator, &pairs.vectors()?, config.num_probes, config.seed)?;
         let trace = rest.affine(top.iter().sum(), 1.0);
         let factor = config.factor(n_samples);
-        let term = |lambda: &f64| match eta * lambda {
-            x if x < 2.0 => x / (2.0 - x),
+        let share = |x: f64| match 2.0 - (1.0 - factor) * x {
+            room if room > 0.0 => 1.0 / room,
             _ => f64::INFINITY,
         };
-        let of_top: f64 = top.iter().map(term).sum();
+        let of_top: f64 = top.iter().map(|lambda| eta * lambda * share(eta * lambda)).sum();
         let last = top.last().map_or(0.0, |last| (eta * last).max(0.0));
-        let can_add = if last < 2.0 { 1.0 / (2.0 - last) - 0.5 } else { f64::INFINITY };
+        let can_add = share(last) - 0.5;
         let rest_trace = rest.mean.max(f64::MIN_POSITIVE);
         Ok(NoiseKernelMeasurement {
             norm: rest.affine(factor * of_top, 0.5 * factor * eta),
@@ -180,12 +181,12 @@ impl<F> NoiseKernel<F> {
 }
 
 impl NoiseKernelConfig {
-    /// The variance of a batch's mean in units of the unbiased variance of a sample.
+    /// p: the variance of a batch's mean over that of a sample.
     fn factor(&self, n_samples: usize) -> f64 {
         let (b, n) = (self.batch_size as f64, n_samples as f64);
         match self.sampling {
             Sampling::WithReplacement => 1.0 / b,
-            Sampling::WithoutReplacement | Sampling::Epoch => (n - b) / (b * n),
+            Sampling::WithoutReplacement | Sampling::Epoch => (n - b) / (b * (n - 1.0).max(1.0)),
         }
     }
 

@@ -7,6 +7,7 @@ use burn_sharpness::estimator::{
 };
 use burn_sharpness::operator::DenseOperator;
 use burn_sharpness::prelude::*;
+use burn_sharpness::stability;
 
 use super::regression::{Regression, Weights, eigen, loss, mean, relative, subsets};
 use crate::common::{float, wave};
@@ -98,9 +99,10 @@ fn the_noise_kernel_is_a_sum_over_eigenvalues() {
     let problem = Regression::normal(9, &SCALES);
     let (b, eta) = (3, 0.3);
     let values = eigen(&problem.hessian(&problem.all())).0;
-    let factor = (9.0 - 3.0) / (3.0 * 9.0);
-    let term = |v: &f64| eta * v / (2.0 - eta * v);
-    let whole: f64 = factor * values.iter().map(term).sum::<f64>();
+    let factor = (9.0 - 3.0) / (3.0 * 8.0);
+    let term_at = |p: f64, v: f64| p * eta * v / (2.0 - (1.0 - p) * eta * v);
+    let term = |v: &f64| term_at(factor, *v);
+    let whole: f64 = values.iter().map(term).sum();
     let config = NoiseKernelConfig::new(b, eta).with_rel_tol(1e-9);
     let found = config.init(loss).measure(&problem.model(), &problem.data()).unwrap();
     assert!(relative(found.norm.mean, whole) < 1e-10, "{found:?}");
@@ -111,7 +113,7 @@ fn the_noise_kernel_is_a_sum_over_eigenvalues() {
     let config = config.with_num_eigenvalues(2).with_num_probes(400);
     let found = config.init(loss).measure(&problem.model(), &problem.data()).unwrap();
     let rest: f64 = values[2..].iter().sum();
-    let of_top: f64 = factor * values[..2].iter().map(term).sum::<f64>();
+    let of_top: f64 = values[..2].iter().map(term).sum();
     let expected = of_top + 0.5 * factor * eta * rest;
     assert!((found.norm.mean - expected).abs() < 4.0 * found.norm.standard_error + 1e-12);
     let slack = 4.0 * found.norm.standard_error;
@@ -119,10 +121,11 @@ fn the_noise_kernel_is_a_sum_over_eigenvalues() {
     assert!(whole <= found.norm.mean + found.rest_can_add + slack);
     assert_eq!(found.norm.count, 400);
     assert!(found.n_hvps > 400);
-    // With replacement the factor is 1/b.
+    // With replacement p is 1/b.
     let config = NoiseKernelConfig::new(b, eta).with_sampling(Sampling::WithReplacement);
     let found = config.init(loss).measure(&problem.model(), &problem.data()).unwrap();
-    assert!(relative(found.norm.mean, whole / factor / 3.0) < 1e-4);
+    let whole: f64 = values.iter().map(|&v| term_at(1.0 / 3.0, v)).sum();
+    assert!(relative(found.norm.mean, whole) < 1e-4);
 }
 
 #[test]
@@ -136,10 +139,16 @@ fn the_noise_kernel_of_an_operator_of_ones_own() {
     };
     let kernel = NoiseKernelConfig::new(2, 1.0).init(());
     let found = kernel.measure_operator(&diagonal([1.0, 0.5, 0.25]).unwrap(), 4).unwrap();
-    let expected = (4.0 - 2.0) / 8.0 * (1.0 + 0.5 / 1.5 + 0.25 / 1.75);
-    assert!(relative(found.norm.mean, expected) < 1e-12);
-    // Beyond 2/η gradient descent itself diverges.
-    let found = kernel.measure_operator(&diagonal([2.5, 0.5, 0.25]).unwrap(), 4).unwrap();
+    let p: f64 = (4.0 - 2.0) / (2.0 * 3.0);
+    let term = |v: f64| p * v / (2.0 - (1.0 - p) * v);
+    assert!(relative(found.norm.mean, term(1.0) + term(0.5) + term(0.25)) < 1e-12);
+    // The formula by itself gives the same.
+    let formula = stability::noise_kernel(1.0, 2, 4, &[1.0, 0.5, 0.25], 1.75).unwrap();
+    assert!(relative(found.norm.mean, formula.low) < 1e-12 && formula.low == formula.high);
+    // At 2/η, where gradient descent is at its edge, one eigenvalue alone makes K = 1.
+    let found = kernel.measure_operator(&diagonal([2.0, 0.0, 0.0]).unwrap(), 4).unwrap();
+    assert!(relative(found.norm.mean, 1.0) < 1e-12);
+    let found = kernel.measure_operator(&diagonal([3.5, 0.5, 0.25]).unwrap(), 4).unwrap();
     assert_eq!(found.norm.mean, f64::INFINITY);
 }
 
