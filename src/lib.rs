@@ -41,6 +41,10 @@
 //! | products with the Hessian | [`HessianOperator`], [`FullBatchHessian`](operator::FullBatchHessian) |
 //! | products with the Hessians of several batches at once | [`HessianLanes`](operator::HessianLanes) |
 //! | other ends of the spectrum, several eigenvalues | [`solver`] |
+//! | trace, diagonal, density of eigenvalues | [`spectrum`] |
+//! | Gauss-Newton, Fisher, NTK, per layer, preconditioned | [`operator`] |
+//! | the gap between mini-batch and full batch, gradient noise, steps of any optimizer | [`estimator`] |
+//! | compare with the edge of my optimizer, tell phases of a run | [`stability`] |
 //! | an operator of my own | [`ClosureOperator`](operator::ClosureOperator) |
 //! | pass my own batch type | [`Batch`], [`batch!`] |
 //! | see which operations work | [`op_support()`] |

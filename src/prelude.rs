@@ -3,8 +3,9 @@
 pub use crate::batch::Batch;
 pub use crate::estimator::{
     BatchSharpness, BatchSharpnessConfig, Draws, FullBatchSharpness, FullBatchSharpnessConfig,
-    MiniBatchSharpness, MiniBatchSharpnessConfig, Sampling, Sharpness,
+    MiniBatchSharpness, MiniBatchSharpnessConfig, Sampling, Sharpness, SharpnessGapConfig,
 };
 pub use crate::mode::Mode;
-pub use crate::operator::{ChunkMemory, HessianOperator, LinearOperator};
-pub use crate::solver::{EigenSolver, LanczosConfig, PowerIterationConfig, Which};
+pub use crate::operator::{ChunkMemory, HessianOperator, LinearOperator, OperatorExt, ParamGroup};
+pub use crate::solver::{EigenSolver, LanczosConfig, LobpcgConfig, PowerIterationConfig, Which};
+pub use crate::stability::{SgdStabilityConfig, Stability};
