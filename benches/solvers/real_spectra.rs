@@ -11,7 +11,7 @@ use crate::example::networks::Labelled;
 use crate::example::networks::cnn::{PaperCnn, PaperCnnConfig};
 
 /// Numbers of eigenvalues that are asked for.
-const WANTED: [usize; 2] = [1, 5];
+pub const WANTED: [usize; 2] = [1, 5];
 /// The tight solve, with looks long enough that a missed eigenvalue would have to be a close one.
 const TIGHT: f64 = 2e-5;
 const TIGHT_LOOK: usize = 24;
@@ -108,8 +108,8 @@ impl Spectrum {
 
 /// One table per number of eigenvalues: a row per method, and per spectrum and tolerance the mean
 /// number of products over the seeds with the largest relative error of an eigenvalue.
-pub fn tables(spectra: &[Spectrum], most: usize, seeds: u64) -> Result<()> {
-    for k in WANTED {
+pub fn tables(spectra: &[Spectrum], wanted: &[usize], most: usize, seeds: u64) -> Result<()> {
+    for &k in wanted {
         let mut names = vec![format!("k = {k}")];
         for spectrum in spectra {
             names.extend(TOLERANCES.map(|tol| format!("{} {}%", spectrum.name, 100.0 * tol)));
