@@ -7,7 +7,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::NODES;
+use crate::measured::NODES;
 use crate::picture::{FLOOR, FONT, Figure, ROWS};
 use crate::support::figure::{BLUE, VERMILLION};
 use crate::support::number::rounded;

@@ -8,20 +8,19 @@
 //! curve shows left of zero is the width of the kernel, under thousands of eigenvalues).
 
 mod drawing;
+mod measured;
 mod network;
 mod picture;
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use burn_sharpness::operator::{GaussNewtonOperator, HessianOperator, LinearOperator};
-use burn_sharpness::solver::{EigenPair, EigenSolver, LanczosConfig, Which};
-use burn_sharpness::spectrum::{
-    SpectralDensity, SpectralDensityConfig, TraceConfig, TraceEstimate, TraceMethod,
-};
 use clap::Parser;
 
+use measured::{measure, print};
 use network::{Network, loss, loss_of_outputs};
 use support::device::DeviceName;
 use support::digits;
@@ -57,20 +56,17 @@ struct Options {
     out: PathBuf,
 }
 
-/// Lanczos steps per random vector: the nodes of its quadrature.
-const NODES: usize = 96;
-
-/// What is measured of one matrix.
-struct Measured {
-    name: &'static str,
-    top: Vec<EigenPair>,
-    least: EigenPair,
-    trace: TraceEstimate,
-    density: SpectralDensity,
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-fn main() -> Result<()> {
-    let options = Options::parse();
+fn run(options: &Options) -> Result<()> {
     let device = options.device.open()?.autodiff();
     device.seed(options.seed);
     let data = digits::load(Some(options.samples))?;
@@ -91,10 +87,8 @@ fn main() -> Result<()> {
         options.lr,
         rounded(threshold)
     );
-    let measured = [
-        measure("Hessian", &hessian, &options)?,
-        measure("Gauss-Newton", &gauss_newton, &options)?,
-    ];
+    let measured =
+        [measure("Hessian", &hessian, options)?, measure("Gauss-Newton", &gauss_newton, options)?];
     println!("± residual: some eigenvalue is that near, to the rounding of f32 (about 1e-7 of λ1)");
     measured.iter().for_each(print);
 
@@ -109,39 +103,4 @@ fn main() -> Result<()> {
     picture::save(&title, &measured, threshold, &options.out)?;
     println!("\nIn {}: spectrum.png, spectrum.svg", options.out.display());
     Ok(())
-}
-
-fn measure(name: &'static str, matrix: &dyn LinearOperator, o: &Options) -> Result<Measured> {
-    let solver = LanczosConfig::new().with_max_applies(400).with_max_basis(96).with_seed(o.seed);
-    let top = solver.clone().with_num_eigenvalues(o.top).with_probe_steps(8);
-    let least =
-        solver.with_which(Which::SmallestAlgebraic).with_rel_tol(1e-2).with_max_applies(200);
-    let trace = TraceConfig::new().with_method(TraceMethod::HutchPlusPlus);
-    let density = SpectralDensityConfig::new().with_num_probes(o.probes).with_num_steps(NODES);
-    Ok(Measured {
-        name,
-        top: top.init().solve(matrix, None)?.pairs,
-        least: least.init().solve(matrix, None)?.first().clone(),
-        trace: trace.with_num_products(90).with_seed(o.seed).init().estimate(matrix)?,
-        density: density.with_at_once(4).with_seed(o.seed).init().estimate(matrix)?,
-    })
-}
-
-fn print(Measured { name, top, least, trace, density }: &Measured) {
-    let pair = |p: &EigenPair| {
-        let doubt = if p.converged { "" } else { " (not converged)" };
-        format!("{:.4} ± {:.0e}{doubt}", p.value, p.residual_norm)
-    };
-    println!("\n{name}");
-    for (i, p) in top.iter().enumerate() {
-        println!("  λ{:<3} {}", i + 1, pair(p));
-    }
-    println!("  λmin {}", pair(least));
-    let (sum, squares) = (&trace.trace, &trace.trace_of_square);
-    let interval = |(low, high): (f64, f64)| format!("95%: {low:.2} to {high:.2}");
-    println!("  tr A   {:.2}  ({})", sum.mean, interval(sum.interval));
-    println!("  tr A²  {:.1}  ({})", squares.mean, interval(squares.interval));
-    let found: f64 = top.iter().map(|p| p.value).sum();
-    println!("  the {} above hold {:.0}% of the trace", top.len(), 100.0 * found / sum.mean);
-    println!("  products of trace and density: {} + {}", trace.n_applies, density.n_applies);
 }

@@ -8,9 +8,9 @@ use burn_sharpness::estimator::Estimate;
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
 
+use crate::measured::{Measured, NODES};
 use crate::support::error::{ExampleError, Result};
 use crate::support::raster::save_png;
-use crate::{Measured, NODES};
 
 const SIZE: (u32, u32) = (960, 560);
 pub const FONT: &str = "sans-serif";
