@@ -5,8 +5,18 @@
 //! the gradient and a random vector that the estimators use; for a mini-batch the eigenvector of
 //! the full batch. At initialization, and at the edge of stability, to which gradient descent on a
 //! small set brings the network first (about a minute). Counts, not times: load does not matter.
+//!
+//! Then all solvers on the Hessians of three trained networks: products, and errors against a tight
+//! solve.
 
+#[allow(unused_imports)] // of its tests, which a benchmark has no harness for
+#[path = "../examples/support/mod.rs"]
+mod example;
+#[path = "solvers/real_spectra.rs"]
+mod real_spectra;
 mod support;
+
+use std::time::Instant;
 
 use burn::tensor::Device;
 use burn_sharpness::solver::{EigenPair, EigenSolver, LanczosConfig, PowerIterationConfig};
@@ -14,6 +24,7 @@ use burn_sharpness::{HessianOperator, ParamBlock, ParamVector, Result};
 use clap::Parser;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
+use real_spectra::{Spectrum, WANTED};
 use support::learnable::{samples, select, train};
 use support::{Batch, Loss, Mlp};
 
@@ -35,6 +46,9 @@ struct Options {
     /// Mini-batches over which counts are averaged.
     #[arg(long, default_value_t = 4)]
     batches: usize,
+    /// Random starts of every solver on the spectra of trained networks.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
     /// Passed by `cargo bench`; without it (`cargo test --benches`) a tiny run is made.
     #[arg(long, hide = true)]
     bench: bool,
@@ -46,6 +60,8 @@ const LOSS: Loss = Loss::Mse;
 const APART: usize = 5;
 const TOLERANCES: [f64; 2] = [1e-2, 1e-3];
 const MAX_APPLIES: usize = 300;
+/// Steps of SGD of the CNN.
+const CNN_STEPS: usize = 200;
 
 /// A start vector: its name, and how to make it.
 #[derive(Clone, Copy)]
@@ -123,15 +139,32 @@ fn main() -> Result<()> {
     let initial = Mlp::new(&device);
     table("initialization", &options, &data, initial.clone(), 0)?;
     if !options.bench {
-        return Ok(());
+        return all_solvers(&options, &data, &initial, &device);
     }
     let (edge, step) = to_the_edge(&options, &data, initial)?;
-    table("edge of stability", &options, &data, edge, step)?;
+    table("edge of stability", &options, &data, edge.clone(), step)?;
     println!(
         "\nMean over {} mini-batches of {} samples, or one full batch of {}. `!`: a value off by more \
          than the tolerance; `>`: not converged after {MAX_APPLIES} products.",
         options.batches, options.batch, options.samples
     );
+    all_solvers(&options, &data, &edge, &device)
+}
+
+/// The tables of all solvers: the MLP on the first mini-batch and on the full batch, and a CNN.
+fn all_solvers(options: &Options, data: &Batch, model: &Mlp, device: &Device) -> Result<()> {
+    let (wanted, most) = if options.bench { (&WANTED[..], 500) } else { (&WANTED[..1], 30) };
+    let start = Instant::now();
+    println!("\nThe six largest eigenvalues of each spectrum, by a tight solve:\n");
+    let hessian = |batch| HessianOperator::new(model, batch, LOSS.function());
+    let first: Vec<usize> = (0..options.batch.min(options.samples)).collect();
+    let mut spectra = vec![Spectrum::new("mini-batch", hessian(select(data, &first))?, 4 * most)?];
+    if options.bench {
+        spectra.push(Spectrum::new("full batch", hessian(data.clone())?, 4 * most)?);
+        spectra.push(Spectrum::new("CNN", real_spectra::cnn(CNN_STEPS, device)?, 4 * most)?);
+    }
+    real_spectra::tables(&spectra, wanted, most, options.seeds)?;
+    eprintln!("{:.0} s", start.elapsed().as_secs_f64());
     Ok(())
 }
 
