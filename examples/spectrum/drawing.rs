@@ -9,8 +9,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::measured::NODES;
 use crate::picture::{FLOOR, FONT, Figure, ROWS};
-use crate::support::figure::{BLUE, VERMILLION};
 use crate::support::number::rounded;
+use crate::support::pen::{BLUE, VERMILLION};
 
 const DARK: RGBColor = RGBColor(38, 38, 38);
 const GRAY: RGBColor = RGBColor(110, 110, 110);
