@@ -172,8 +172,9 @@ pub enum Error {
     /// A loss that is not a mean over samples, on a data set in chunks.
     #[error(
         "the loss of a few samples together is {together}, the mean of their single losses {mean}: \
-         a data set in chunks needs a loss that is a mean over samples; use a plain mean, or one chunk \
-         (a chunk size of at least the number of samples)"
+         a data set in chunks, and batches that are parts of it, need a loss that is a mean over \
+         samples; use a plain mean, or for full-batch sharpness alone one chunk (a chunk size of at \
+         least the number of samples)"
     )]
     NotAMeanOverSamples {
         /// The loss of the samples as one batch.

@@ -118,3 +118,8 @@ pub use params::{ParamBlock, ParamEntry, ParamSpace, ParamVector};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The recipe of the table of quantities runs as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/quantities.md")]
+struct Quantities;

@@ -8,4 +8,5 @@ pub use crate::estimator::{
 pub use crate::mode::Mode;
 pub use crate::operator::{ChunkMemory, HessianOperator, LinearOperator, OperatorExt, ParamGroup};
 pub use crate::solver::{EigenSolver, LanczosConfig, LobpcgConfig, PowerIterationConfig, Which};
-pub use crate::stability::{SgdStabilityConfig, Stability};
+pub use crate::spectrum::TraceConfig;
+pub use crate::stability::{Batching, SgdStabilityConfig, Stability};

@@ -1,6 +1,7 @@
 //! Mean, standard error and confidence interval of a sample.
 
 use std::f64::consts::PI;
+use std::fmt;
 
 /// The mean of a sample and how well it is known.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,18 @@ pub struct Estimate {
     pub max: f64,
     /// The number of values m.
     pub count: usize,
+}
+
+impl fmt::Display for Estimate {
+    /// Mean ± standard error, the error with two digits: `3.260 ± 0.082`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { mean, standard_error, .. } = *self;
+        let digits = match standard_error.log10().floor() {
+            power if power.is_finite() => (1.0 - power).clamp(0.0, 17.0) as usize,
+            _ => 6,
+        };
+        write!(f, "{mean:.digits$} ± {standard_error:.digits$}")
+    }
 }
 
 impl Estimate {
@@ -115,6 +128,18 @@ fn probability_within(t: f64, degrees: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_estimate_prints_two_digits_of_its_error() {
+        let print = |mean, standard_error| {
+            let none = Estimate::exact(mean, 4);
+            Estimate { standard_error, ..none }.to_string()
+        };
+        assert_eq!(print(3.26049, 0.0824), "3.260 ± 0.082");
+        assert_eq!(print(1234.5, 118.0), "1234 ± 118");
+        assert_eq!(print(-0.5, 0.0), "-0.500000 ± 0.000000");
+        assert_eq!(print(2.0, f64::NAN), "2.000000 ± NaN");
+    }
 
     #[test]
     fn quantiles_agree_with_published_tables() {
