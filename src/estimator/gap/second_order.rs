@@ -49,7 +49,9 @@ pub struct SecondOrder {
     pub elapsed: Duration,
 }
 
-/// The second-order gap at one batch size.
+/// The second-order gap at one batch size. Its bounds are those of the second-order sum, not of the gap: where
+/// v₁ᵀ(H_B − H)v_k is not small against λ₁ − λ_k, as for small batches and near-degenerate tops, higher orders
+/// count, and the measured gap may lie outside.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct GapPrediction {
