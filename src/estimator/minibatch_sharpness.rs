@@ -43,8 +43,8 @@ pub struct MiniBatchSharpnessConfig {
     #[config(default = "Draws::Fresh")]
     pub draws: Draws,
     /// Converged when ‖H_Bv − λv‖ ≤ `rel_tol`·|λ|: some eigenvalue is then within that distance, and the
-    /// value is right to about the square of it. At 1e-2, for a quarter fewer products, some two of a
-    /// hundred trained batches end at their second eigenvalue, a few percent too low, before the first
+    /// value is right to about the square of it. At 1e-2, for a quarter to half fewer products, some two
+    /// of a hundred trained batches end at their second eigenvalue, a few percent too low, before the first
     /// shows; at 1e-3 fewer than one (docs/benchmarks.md).
     #[config(default = 1e-3)]
     pub rel_tol: f64,
