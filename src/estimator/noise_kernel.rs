@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::Tensor;
-use rand::rngs::Xoshiro256PlusPlus;
-use rand::{RngExt, SeedableRng};
 
 use super::sampling::Sampling;
 use super::{Estimate, whole::whole_hessian};
@@ -20,9 +18,9 @@ use crate::batch::{self, Batch};
 use crate::error::{Error, Result};
 use crate::mode::Mode;
 use crate::model_state::ModelState;
-use crate::operator::{ChunkMemory, LinearOperator};
-use crate::params::{ParamBlock, ParamVector, finite};
+use crate::operator::{ChunkMemory, LinearOperator, OperatorExt};
 use crate::solver::{EigenSolver, LanczosConfig};
+use crate::spectrum::TraceConfig;
 
 /// Settings of [`NoiseKernel`].
 #[derive(Config, Debug)]
@@ -156,7 +154,10 @@ impl<F> NoiseKernel<F> {
             .with_seed(config.seed);
         let pairs = solver.init().solve(operator, None)?;
         let top: Vec<f64> = pairs.pairs.iter().map(|p| p.value).collect();
-        let rest = trace_outside(operator, &pairs.vectors()?, config.num_probes, config.seed)?;
+        // Without the top eigenvectors the probes scatter less.
+        let rest = operator.projected_away_from(&pairs.vectors()?)?;
+        let probes = TraceConfig::new().with_num_products(config.num_probes).with_seed(config.seed);
+        let rest = probes.init().estimate(&rest)?.trace;
         let trace = rest.affine(top.iter().sum(), 1.0);
         let factor = config.factor(n_samples);
         let share = |x: f64| match 2.0 - (1.0 - factor) * x {
@@ -209,25 +210,4 @@ impl NoiseKernelConfig {
         }
         Ok(())
     }
-}
-
-/// The trace of an operator on the complement of orthonormal `vectors`: the mean of zᵀPAPz over random signs z,
-/// with P the projection (Hutchinson 1990; without the top eigenvectors the probes scatter less).
-fn trace_outside(
-    operator: &dyn LinearOperator,
-    vectors: &ParamBlock,
-    n_probes: usize,
-    seed: u64,
-) -> Result<Estimate> {
-    let space = operator.space();
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let mut probe = || -> Result<f64> {
-        let sign = |_| if rng.random_bool(0.5) { 1.0 } else { -1.0 };
-        let signs: Vec<f64> = (0..space.n_params()).map(sign).collect();
-        let probe: ParamVector = vectors.project_out(&space.from_values(&signs)?);
-        finite("zᵀHz", probe.dot(&operator.apply(&probe)?)?)
-    };
-    let values = (0..n_probes).map(|_| probe()).collect::<Result<Vec<_>>>()?;
-    let none = Error::NonFinite { quantity: "a trace without probes", value: f64::NAN };
-    Estimate::of(&values).ok_or(none)
 }

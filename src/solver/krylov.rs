@@ -271,26 +271,24 @@ impl Rows {
         self.groups().map(|group| group.dims()[1]).sum()
     }
 
-    /// The inner product of each row with the vector of its lane, `[K, room, 1]`.
+    /// The inner product of each row with the vector of its lane, `[K, 1, room]`.
     fn dots(&self, vectors: &Tensor<2>) -> Tensor<3> {
         let [k, width] = vectors.dims();
         let column = vectors.clone().reshape([k, width, 1]);
-        Tensor::cat(self.groups().map(|group| group.matmul(column.clone())).collect(), 1)
+        let dots = self.groups().map(|group| group.matmul(column.clone())).collect();
+        Tensor::cat(dots, 1).reshape([k, 1, self.room()])
     }
 
-    /// Combinations `[K, p, width]` of the rows, of which there is one: coefficients are `[K, p, room]`, or
-    /// `[K, room, 1]` for p = 1.
+    /// Combinations `[K, p, width]` of the rows, of which there is one, by coefficients `[K, p, room]`.
     fn combine(&self, coefficients: &Tensor<3>) -> Tensor<3> {
-        let ([k, p, room], mut first) = (coefficients.dims(), 0);
-        let flat =
-            if room == 1 { coefficients.clone().reshape([k, 1, p]) } else { coefficients.clone() };
+        let mut first = 0;
         let sum = |group: Tensor<3>| {
             let rows = group.dims()[1];
             first += rows;
-            flat.clone().narrow(2, first - rows, rows).matmul(group)
+            coefficients.clone().narrow(2, first - rows, rows).matmul(group)
         };
         let sums: Vec<_> = self.groups().map(sum).collect();
-        sums.into_iter().reduce(|a, b| a + b).unwrap_or(flat)
+        sums.into_iter().reduce(|a, b| a + b).unwrap_or_else(|| coefficients.clone())
     }
 
     fn select(&self, lanes: &[usize]) -> Self {
