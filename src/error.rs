@@ -238,6 +238,29 @@ pub enum Error {
         value: f64,
     },
 
+    /// A file could not be read or written.
+    #[error("{}: {message}", path.display())]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What failed, and what to do.
+        message: String,
+    },
+
+    /// A line of a history is none.
+    #[error(
+        "line {line} of {} is no row of a history: {message}; restore the file, or delete the line",
+        path.display()
+    )]
+    MalformedHistory {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        message: String,
+    },
+
     /// burn failed while a program ran.
     #[error(
         "burn failed while computing: {message}; check that the loss runs on this model, batch (indices \

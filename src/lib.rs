@@ -78,6 +78,7 @@ mod linearize;
 mod mode;
 mod model_state;
 mod noise;
+pub mod observe;
 mod op_support;
 pub mod operator;
 mod params;

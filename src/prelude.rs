@@ -6,6 +6,7 @@ pub use crate::estimator::{
     MiniBatchSharpness, MiniBatchSharpnessConfig, Sampling, Sharpness, SharpnessGapConfig,
 };
 pub use crate::mode::Mode;
+pub use crate::observe::{SharpnessMonitor, SharpnessMonitorConfig};
 pub use crate::operator::{ChunkMemory, HessianOperator, LinearOperator, OperatorExt, ParamGroup};
 pub use crate::solver::{EigenSolver, LanczosConfig, LobpcgConfig, PowerIterationConfig, Which};
 pub use crate::spectrum::TraceConfig;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom of the crate to its top. A module may use those before it.
-const LAYERS: [&str; 30] = [
+const LAYERS: [&str; 31] = [
     "error",
     "ir",
     "program",
@@ -36,6 +36,7 @@ const LAYERS: [&str; 30] = [
     "spectrum",
     "estimator",
     "stability",
+    "observe",
 ];
 
 /// Modules that stand outside: the crate's face.

@@ -147,6 +147,15 @@ impl<F> BatchSharpness<F> {
             elapsed,
         })
     }
+
+    pub(crate) fn set_num_batches(&mut self, num_batches: usize) {
+        self.config.num_batches = num_batches;
+    }
+
+    /// What the next measurement depends on besides the model.
+    pub(crate) fn memory_mut(&mut self) -> &mut u64 {
+        &mut self.n_measured
+    }
 }
 
 /// ‖g‖² and gᵀHg/‖g‖² of each lane; `None` where the gradient is zero. One product in each lane.

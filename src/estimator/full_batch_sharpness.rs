@@ -112,4 +112,14 @@ impl<F> FullBatchSharpness<F> {
         }
         ParamBlock::from_vectors(&[start])
     }
+
+    /// The next measurement starts from the gradient and a random vector alone.
+    pub(crate) fn forget_start(&mut self) {
+        self.earlier = None;
+    }
+
+    /// What the next measurement depends on besides the model.
+    pub(crate) fn memory_mut(&mut self) -> (&mut Option<ParamVector>, &mut u64) {
+        (&mut self.earlier, &mut self.n_measured)
+    }
 }

@@ -219,4 +219,24 @@ impl<F> MiniBatchSharpness<F> {
     pub fn start_from(&mut self, vector: &ParamVector) {
         self.earlier = Some(vector.clone());
     }
+
+    /// The next measurement starts from the gradient and a random vector alone.
+    pub(crate) fn forget_start(&mut self) {
+        self.earlier = None;
+    }
+
+    /// The next measurement of a live batch starts from the gradient and a random vector alone.
+    pub(crate) fn forget_live_start(&mut self) {
+        self.live = None;
+    }
+
+    pub(crate) fn set_num_batches(&mut self, num_batches: usize) {
+        self.config.num_batches = num_batches;
+    }
+
+    /// What the next measurements depend on besides the model: vectors and counts, of frozen and of live
+    /// batches.
+    pub(crate) fn memory_mut(&mut self) -> [(&mut Option<ParamVector>, &mut u64); 2] {
+        [(&mut self.earlier, &mut self.n_measured), (&mut self.live, &mut self.n_live)]
+    }
 }

@@ -1,0 +1,195 @@
+//! A monitor in a file: what it needs to go on as if it had never stopped.
+//!
+//! The file is one of burn's own format (burnpack): eigenvectors to start from as tensors, everything else
+//! as text in its metadata. It belongs beside the checkpoint of model and optimizer of the same step.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::{DType, Tensor, TensorData};
+use burn_pack::{Bytes, Reader, Writer};
+use serde::{Deserialize, Serialize};
+
+use super::budget::Ledger;
+use super::cadence::Clock;
+use super::file::{failed, replace};
+use super::monitor::Stopwatch;
+use super::warm_start::WarmStart;
+use super::{History, Row, SharpnessMonitor};
+use crate::error::{Error, Result};
+use crate::model_state::ModelState;
+use crate::params::{ParamSpace, ParamVector};
+use std::sync::Arc;
+
+/// Names of the tensors.
+const MINI_BATCH: &str = "mini_batch";
+const LIVE: &str = "live";
+const FULL_BATCH: &str = "full_batch";
+const GROUP: &str = "group.";
+
+const KEY: &str = "burn-sharpness monitor";
+
+/// The text of the file.
+#[derive(Serialize, Deserialize)]
+struct Memory {
+    format: u32,
+    watches: Vec<WatchMemory>,
+    /// Measurements so far: of mini-batches, of live batches, of gradients, of all data, of others.
+    counts: [u64; 5],
+    training: f64,
+    measuring: f64,
+    n_steps: usize,
+    last_step: Option<usize>,
+    rows: Vec<Row>,
+}
+
+const FORMAT: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct WatchMemory {
+    /// The key of the quantity, empty for the spectrum.
+    measure: String,
+    clock: Clock,
+    ledger: Ledger,
+    warm_start: WarmStart,
+}
+
+impl<F> SharpnessMonitor<F> {
+    /// Writes everything that later measurements depend on: the rows, the streams of random numbers, the
+    /// eigenvectors to start from, cadences and the budget. The file is replaced in one piece.
+    ///
+    /// Write it together with the checkpoint of model and optimizer, and
+    /// [`load`](Self::load) it with them: the run then goes on as if it had never stopped, bit for bit (with
+    /// [`Budget::Time`](super::Budget::Time) up to the steps at which it measures, which depend on the
+    /// clock).
+    ///
+    /// # Errors
+    /// [`Error::File`]; [`Error::Execution`] when a device cannot be read.
+    pub fn save(&mut self, path: &Path) -> Result<()> {
+        let watch = |watch: &super::monitor::Watch| WatchMemory {
+            measure: key(watch),
+            clock: watch.clock.clone(),
+            ledger: watch.ledger.clone(),
+            warm_start: watch.warm_start.clone(),
+        };
+        let Stopwatch { training, measuring, n_steps, .. } = self.stopwatch;
+        let watches = self.watches.iter().map(watch).collect();
+        let n_others = self.instruments.n_others;
+        let [(mini_batch, n_mini_batch), (live, n_live)] = self.instruments.mini_batch.memory_mut();
+        let (full_batch, n_full_batch) = self.instruments.full_batch.memory_mut();
+        let n_batch = *self.instruments.batch.memory_mut();
+        let memory = Memory {
+            format: FORMAT,
+            watches,
+            counts: [*n_mini_batch, *n_live, n_batch, *n_full_batch, n_others],
+            training,
+            measuring,
+            n_steps,
+            last_step: self.stopwatch.last_step(),
+            rows: self.history.rows().to_vec(),
+        };
+        let single = [(MINI_BATCH, mini_batch), (LIVE, live), (FULL_BATCH, full_batch)];
+        let single = single.iter().filter_map(|(name, v)| Some((name.to_string(), (*v).as_ref()?)));
+        let groups = self.instruments.groups.iter().map(|(path, v)| (format!("{GROUP}{path}"), v));
+        let tensors = single.chain(groups).map(|(name, v)| packed(name, v));
+        let writer = Writer::new(tensors.collect::<Result<_>>()?);
+        let text = serde_json::to_string(&memory).map_err(|error| failed(path, &error))?;
+        let bytes = writer.with_metadata(KEY, &text).into_bytes();
+        replace(path, &bytes.map_err(|error| failed(path, &error))?)
+    }
+
+    /// Goes on where [`save`](Self::save) was called, with the model of the same checkpoint. The monitor must
+    /// have been made with the same settings; its edge and its sinks are its own (continue files with
+    /// [`HistoryFile::resume`](super::HistoryFile::resume)).
+    ///
+    /// # Errors
+    /// [`Error::File`] for a file that is not there or none of a monitor with these quantities, or whose
+    /// vectors do not fit the model. The monitor is then as it was.
+    pub fn load<M: Module>(&mut self, path: &Path, model: &M) -> Result<()> {
+        let reader = Reader::from_file_exact(path).map_err(|error| failed(path, &error))?;
+        let text = reader.metadata().get(KEY).cloned();
+        let text = text.ok_or_else(|| failed(path, &"no file of a monitor's `save`"))?;
+        let memory: Memory = serde_json::from_str(&text).map_err(|error| failed(path, &error))?;
+        let ours: Vec<String> = self.watches.iter().map(key).collect();
+        let theirs: Vec<String> = memory.watches.iter().map(|w| w.measure.clone()).collect();
+        if memory.format != FORMAT || ours != theirs {
+            let message = format!(
+                "it is of a monitor that measures {theirs:?} (format {}), this one measures {ours:?} \
+                 (format {FORMAT}); make the monitor with the settings of that run",
+                memory.format
+            );
+            return Err(failed(path, &message));
+        }
+        let mut history = History::default();
+        for row in memory.rows {
+            history.push(row)?;
+        }
+        let state = ModelState::in_mode(model, self.config.mode)?;
+        let tensors = reader.into_tensors().map_err(|error| failed(path, &error))?;
+        let vectors = tensors.into_iter().map(|tensor| unpacked(tensor, state.space(), path));
+        let vectors: Vec<(String, ParamVector)> = vectors.collect::<Result<_>>()?;
+        let mut detector = self.config.phases.init()?;
+        for row in history.rows().iter().filter(|row| row.phase.is_some()) {
+            let value = row.watched.as_ref().and_then(|measure| row.mean(measure));
+            if let (Some(value), Some(threshold)) = (value, row.threshold) {
+                detector.push(row.step, value, threshold)?;
+            }
+        }
+
+        // Nothing fails from here on.
+        let find = |name: &str| vectors.iter().find(|(of, _)| of == name).map(|(_, v)| v.clone());
+        let [n_mini_batch, n_live, n_batch, n_full_batch, n_others] = memory.counts;
+        let [(mini_batch, n), (live, m)] = self.instruments.mini_batch.memory_mut();
+        (*mini_batch, *n, *live, *m) = (find(MINI_BATCH), n_mini_batch, find(LIVE), n_live);
+        let (full_batch, n) = self.instruments.full_batch.memory_mut();
+        (*full_batch, *n) = (find(FULL_BATCH), n_full_batch);
+        *self.instruments.batch.memory_mut() = n_batch;
+        self.instruments.n_others = n_others;
+        let group = |(name, v): &(String, ParamVector)| {
+            Some((name.strip_prefix(GROUP)?.to_string(), v.clone()))
+        };
+        self.instruments.groups = vectors.iter().filter_map(group).collect();
+        for (watch, memory) in self.watches.iter_mut().zip(memory.watches) {
+            watch.clock = memory.clock;
+            watch.ledger = memory.ledger;
+            watch.warm_start = memory.warm_start;
+        }
+        let Memory { training, measuring, n_steps, last_step, .. } = memory;
+        self.stopwatch = Stopwatch::stopped(training, measuring, n_steps, last_step);
+        (self.history, self.detector) = (history, detector);
+        Ok(())
+    }
+}
+
+fn key(watch: &super::monitor::Watch) -> String {
+    watch.measure.as_ref().map_or(String::new(), ToString::to_string)
+}
+
+fn packed(name: String, vector: &ParamVector) -> Result<burn_pack::Tensor> {
+    let data = vector.tensor().try_into_data();
+    let data = data.map_err(|error| Error::Execution { message: error.to_string() })?;
+    let bytes = Bytes::from_bytes_vec(data.as_bytes().to_vec());
+    Ok(burn_pack::Tensor::new(name, vector.space().dtype(), vec![vector.len()], None, bytes))
+}
+
+fn unpacked(
+    tensor: burn_pack::Tensor,
+    space: &Arc<ParamSpace>,
+    path: &Path,
+) -> Result<(String, ParamVector)> {
+    let (name, dtype, shape, _, bytes) =
+        tensor.into_parts().map_err(|error| failed(path, &error))?;
+    let fits = (dtype, shape.as_slice()) == (space.dtype(), &[space.n_params()]);
+    if !fits || !matches!(dtype, DType::F32 | DType::F64) {
+        let message = format!(
+            "its vector `{name}` has {dtype:?} of shape {shape:?}, the model {} parameters of {:?}; load \
+             it with the model of its checkpoint",
+            space.n_params(),
+            space.dtype()
+        );
+        return Err(failed(path, &message));
+    }
+    let data = TensorData::from_bytes(bytes, shape, dtype);
+    let tensor = Tensor::<1>::from_data(data, (space.device(), dtype));
+    Ok((name, space.vector(tensor)))
+}

@@ -1,0 +1,177 @@
+//! What a monitor measures is what the estimators measure, and training does not notice.
+
+use std::sync::{Arc, Mutex};
+
+use burn::module::Param;
+use burn::tensor::Tensor;
+use burn_sharpness::Error;
+use burn_sharpness::estimator::{BatchSharpnessConfig, FullBatchSharpnessConfig};
+use burn_sharpness::observe::{
+    Budget, Cadence, Measure, PhaseName, Row, SharpnessMonitorConfig, TrainingStep, Value,
+};
+use burn_sharpness::prelude::*;
+use burn_sharpness::spectrum::SpectralDensityConfig;
+
+use crate::training::{BATCH, ETA, N, Training, data, loss};
+
+/// Everything that a monitor can measure.
+pub fn everything() -> Vec<Measure> {
+    vec![
+        Measure::MiniBatchSharpness,
+        Measure::FullBatchSharpness,
+        Measure::BatchSharpness,
+        Measure::LiveSharpness,
+        Measure::StepSharpness,
+        Measure::Group("hidden".into()),
+        Measure::Gap(16),
+    ]
+}
+
+pub fn config() -> SharpnessMonitorConfig {
+    SharpnessMonitorConfig::new(BATCH)
+        .with_measures(everything())
+        .with_cadence(Cadence::Every(10))
+        .with_num_batches(4)
+        .with_num_gradients(8)
+        .with_budget(Budget::Unlimited)
+        .with_chunk_size(N)
+}
+
+#[test]
+fn training_is_bit_for_bit_the_one_without_a_monitor() {
+    let (mut with, mut without) = (Training::new(), Training::new());
+    let spectrum = SpectralDensityConfig::new().with_num_probes(2).with_num_steps(8);
+    let config = config().with_spectrum(Some((Cadence::Every(20), spectrum)));
+    let mut monitor = config.init(loss).unwrap();
+    for step in 0..40 {
+        monitor.observe_with_batch(step, &with.net, &data(), &with.batch()).unwrap();
+        with.update();
+        without.update();
+    }
+    assert_eq!(with.bits(), without.bits());
+    let history = monitor.history();
+    assert_eq!(history.rows().iter().map(|row| row.step).collect::<Vec<_>>(), [0, 10, 20, 30]);
+    for row in history.rows() {
+        assert!(
+            row.values
+                .keys()
+                .eq(everything().into_iter().collect::<std::collections::BTreeSet<_>>().iter())
+        );
+        assert_eq!(row.spectrum.is_some(), row.step % 20 == 0);
+        assert_eq!(row.epoch, Some(row.step * BATCH / N));
+        assert_eq!(row.threshold, None);
+        let mean = |measure| row.mean(&measure).unwrap();
+        // Jensen; Rayleigh; a principal submatrix; a Ritz value may be low by its residual.
+        let slack = 2e-3 * mean(Measure::MiniBatchSharpness);
+        assert!(mean(Measure::StepSharpness) <= mean(Measure::LiveSharpness) + slack);
+        assert!(mean(Measure::Group("hidden".into())) <= mean(Measure::FullBatchSharpness) + slack);
+        assert!(mean(Measure::Gap(16)) >= 0.0);
+    }
+}
+
+#[test]
+fn values_are_those_of_the_estimators() {
+    let training = Training::new();
+    let mut monitor = config().init(loss).unwrap();
+    let row = monitor.observe(0, &training.net, &data()).unwrap().unwrap().clone();
+
+    let mut mini_batch = MiniBatchSharpnessConfig::new(BATCH).with_num_batches(4).init(loss);
+    let found = mini_batch.measure(&training.net, &data()).unwrap();
+    let value = row.value(&Measure::MiniBatchSharpness).unwrap();
+    assert_eq!((value.mean, &value.each), (found.estimate.mean, &found.values));
+    assert_eq!(value.standard_error, Some(found.estimate.standard_error));
+    assert_eq!((value.n_hvps, value.count), (found.n_hvps, 4));
+
+    let mut batch = BatchSharpnessConfig::new(BATCH).with_num_batches(8).init(loss);
+    let found = batch.measure(&training.net, &data()).unwrap();
+    assert_eq!(row.mean(&Measure::BatchSharpness), Some(found.estimate.mean));
+
+    let mut full = FullBatchSharpnessConfig::new().with_chunk_size(N).init(loss);
+    let found = full.measure(&training.net, &data()).unwrap();
+    assert_eq!(row.mean(&Measure::FullBatchSharpness), Some(found.value));
+    assert_eq!(row.loss, Some(found.loss));
+    // Without its batch a step has no live quantities.
+    assert_eq!(row.value(&Measure::LiveSharpness), None);
+}
+
+#[test]
+fn the_threshold_follows_the_learning_rate_and_the_edge() {
+    let training = Training::new();
+    let at = |step| TrainingStep::new(step).with_learning_rate(ETA).with_loss(0.5);
+    let mut sgd = config().init(loss).unwrap();
+    let row = sgd.observe(at(0), &training.net, &data()).unwrap().unwrap();
+    assert_eq!((row.threshold, row.loss), (Some(2.0 / ETA), Some(0.5)));
+    assert_eq!(row.watched, Some(Measure::BatchSharpness));
+    assert_eq!(row.ratio().unwrap(), row.mean(&Measure::BatchSharpness).unwrap() * ETA / 2.0);
+    assert_eq!(row.phase.unwrap().name, PhaseName::Undetermined);
+
+    let edge = SgdStabilityConfig::new(1.0).with_momentum(0.9).init().unwrap();
+    let mut momentum = config().init(loss).unwrap().with_edge(edge);
+    let row = momentum.observe(at(0), &training.net, &data()).unwrap().unwrap();
+    assert!((row.threshold.unwrap() - 3.8 / ETA).abs() < 1e-12 / ETA);
+    assert_eq!(row.watched, Some(Measure::FullBatchSharpness));
+    let row = momentum.observe(10, &training.net, &data()).unwrap().unwrap();
+    assert!((row.threshold.unwrap() - 3.8).abs() < 1e-12);
+}
+
+#[test]
+fn sinks_see_every_row_and_their_errors_lose_none() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let copy = seen.clone();
+    let failing = |row: &Row| match row.step {
+        10 => Err(Error::File { path: "disk".into(), message: "full".into() }),
+        _ => Ok(()),
+    };
+    let collecting = move |row: &Row| {
+        copy.lock().unwrap().push(row.step);
+        Ok(())
+    };
+    let mut monitor = config().init(loss).unwrap().with_sink(failing).with_sink(collecting);
+    let training = Training::new();
+    monitor.note("hours", Value::of(3.0));
+    for step in 0..30 {
+        let result = monitor.observe(step, &training.net, &data());
+        assert_eq!(result.is_err(), step == 10);
+    }
+    assert_eq!(*seen.lock().unwrap(), [0, 10, 20]);
+    let rows = monitor.history().rows();
+    assert_eq!(rows.len(), 3);
+    assert_eq!(rows[0].mean(&Measure::Custom("hours".into())), Some(3.0));
+    assert_eq!(rows[1].value(&Measure::Custom("hours".into())), None);
+}
+
+#[test]
+fn a_diverged_model_is_a_row_with_an_error_and_the_monitor_goes_on() {
+    let training = Training::new();
+    let mut broken = training.net.clone();
+    let weight = broken.hidden.weight.val();
+    broken.hidden.weight = Param::from_tensor(Tensor::full_like(&weight, f32::NAN));
+    let mut monitor = config().init(loss).unwrap();
+    monitor.observe(0, &training.net, &data()).unwrap();
+    let error = monitor.observe(10, &broken, &data()).unwrap_err();
+    assert!(matches!(error, Error::NonFinite { .. }), "{error}");
+    monitor.observe(20, &training.net, &data()).unwrap();
+    let rows = monitor.history().rows();
+    assert_eq!(rows.len(), 3);
+    assert_eq!(rows[1].error.as_deref(), Some(error.to_string().as_str()));
+    assert!(rows[1].values.is_empty() && rows[2].error.is_none() && rows[2].values.len() == 5);
+}
+
+#[test]
+fn settings_that_make_no_sense_are_errors() {
+    let bad = [
+        config().with_budget(Budget::Time(0.0)),
+        config().with_budget(Budget::Work(f64::NAN)),
+        config().with_cadence(Cadence::Every(0)),
+        config().with_cadence(Cadence::Adaptive { shortest: 4, longest: 2, tolerance: 0.1 }),
+        config().with_measures(vec![Measure::Custom("mine".into())]),
+        config().with_cadences(vec![(Measure::Gap(3), Cadence::Every(1))]),
+    ];
+    for config in bad {
+        assert!(matches!(config.init(loss), Err(Error::InvalidSetting { .. })), "{config:?}");
+    }
+    let mut monitor =
+        config().with_measures(vec![Measure::Group("nothing".into())]).init(loss).unwrap();
+    let error = monitor.observe(0, &Training::new().net, &data()).unwrap_err();
+    assert!(error.to_string().contains("`nothing`"), "{error}");
+}

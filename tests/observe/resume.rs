@@ -1,0 +1,118 @@
+//! A run that is stopped and continued is the run that was not.
+
+use burn_sharpness::Error;
+use burn_sharpness::observe::{
+    Budget, Cadence, History, HistoryFile, Measure, Row, SharpnessMonitorConfig, TrainingStep,
+};
+use burn_sharpness::spectrum::SpectralDensityConfig;
+
+use crate::files::Folder;
+use crate::monitor::config;
+use crate::training::{ETA, Net, Training, data, loss};
+use burn::module::Module;
+
+fn all(budget: Budget) -> SharpnessMonitorConfig {
+    let adaptive = Cadence::Adaptive { shortest: 2, longest: 16, tolerance: 0.02 };
+    let spectrum = SpectralDensityConfig::new().with_num_probes(2).with_num_steps(6);
+    config()
+        .with_cadence(Cadence::Every(3))
+        .with_cadences(vec![(Measure::BatchSharpness, adaptive)])
+        .with_spectrum(Some((Cadence::Logarithmic { per_decade: 4 }, spectrum)))
+        .with_budget(budget)
+}
+
+/// Rows without their wall times.
+fn timeless(history: &History) -> Vec<Row> {
+    let timeless = |row: &Row| {
+        let mut row = row.clone();
+        (row.cost.seconds, row.cost.overhead) = (0.0, None);
+        row.values.values_mut().for_each(|value| value.seconds = 0.0);
+        row
+    };
+    history.rows().iter().map(timeless).collect()
+}
+
+fn run(
+    training: &mut Training,
+    monitor: &mut burn_sharpness::observe::SharpnessMonitor<
+        fn(&Net, crate::training::Batch) -> burn::tensor::Tensor<1>,
+    >,
+    until: usize,
+) {
+    while training.step < until {
+        let at = TrainingStep::new(training.step).with_learning_rate(ETA);
+        monitor.observe_with_batch(at, &training.net, &data(), &training.batch()).unwrap();
+        training.update();
+    }
+}
+
+const LOSS: fn(&Net, crate::training::Batch) -> burn::tensor::Tensor<1> = loss;
+
+#[test]
+fn a_continued_run_gives_the_same_rows_bit_for_bit() {
+    for (name, budget) in [("unlimited", Budget::Unlimited), ("work", Budget::Work(2.0))] {
+        let folder = Folder::new(&format!("resume-{name}"));
+        let (mut whole, mut monitor) = (Training::new(), all(budget).init(LOSS).unwrap());
+        run(&mut whole, &mut monitor, 100);
+        let expected = timeless(monitor.history());
+        assert!(expected.len() > 20, "{}", expected.len());
+
+        for stop in [1, 40, 61] {
+            let file = folder.path(&format!("rows-{stop}.jsonl"));
+            let mut first = all(budget).init(LOSS).unwrap();
+            first = first.with_sink(HistoryFile::create(&file).unwrap());
+            let mut training = Training::new();
+            run(&mut training, &mut first, stop);
+            training.net.clone().save_file(folder.path("net")).unwrap();
+            first.save(&folder.path("monitor.bpk")).unwrap();
+            // It goes on for a while after its checkpoint, and is killed.
+            run(&mut training, &mut first, stop + 10);
+            drop((first, training));
+
+            let net = crate::training::net().load_file(folder.path("net"));
+            let mut second = all(budget).init(LOSS).unwrap();
+            second.load(&folder.path("monitor.bpk"), &net).unwrap();
+            second = second.with_sink(HistoryFile::resume(&file, stop).unwrap());
+            let mut training = Training::from(net, stop);
+            run(&mut training, &mut second, 100);
+            assert_eq!(training.bits(), whole.bits());
+            assert_eq!(timeless(second.history()), expected, "{name}, stopped at {stop}");
+            assert_eq!(timeless(&History::read(&file).unwrap()), expected, "{name}, {stop}");
+        }
+    }
+}
+
+#[test]
+fn without_its_memory_a_continued_run_is_another_one() {
+    // The law above would hold for any file if vectors and streams of random numbers did not matter.
+    let (mut whole, mut monitor) = (Training::new(), all(Budget::Unlimited).init(LOSS).unwrap());
+    run(&mut whole, &mut monitor, 60);
+    let mut training = Training::new();
+    (0..30).for_each(|_| training.update());
+    let mut fresh = all(Budget::Unlimited).init(LOSS).unwrap();
+    run(&mut training, &mut fresh, 60);
+    let ours = timeless(&fresh.history().clone());
+    let theirs: Vec<Row> =
+        timeless(monitor.history()).into_iter().filter(|r| r.step >= 30).collect();
+    assert_ne!(ours, theirs);
+}
+
+#[test]
+fn a_file_of_another_monitor_or_model_is_refused() {
+    let folder = Folder::new("refused");
+    let path = folder.path("monitor.bpk");
+    let mut training = Training::new();
+    let mut monitor = all(Budget::Unlimited).init(LOSS).unwrap();
+    run(&mut training, &mut monitor, 5);
+    monitor.save(&path).unwrap();
+    let mut other = config().init(LOSS).unwrap();
+    assert!(matches!(other.load(&path, &training.net), Err(Error::File { .. })));
+    let mut fresh = all(Budget::Unlimited).init(LOSS).unwrap();
+    let part = &training.net.hidden;
+    let error = fresh.load(&path, part).unwrap_err();
+    assert!(error.to_string().contains("checkpoint"), "{error}");
+    assert!(matches!(fresh.load(&folder.path("none"), part), Err(Error::File { .. })));
+    std::fs::write(&path, b"nothing").unwrap();
+    assert!(matches!(fresh.load(&path, part), Err(Error::File { .. })));
+    assert!(fresh.history().rows().is_empty());
+}
