@@ -75,7 +75,7 @@ impl Clock {
         // The number of due steps up to and including s: one has passed if it has grown.
         let passed = |count: &dyn Fn(usize) -> usize| match last_step {
             Some(last) => count(step) > count(last),
-            None => step == 0 || count(step) > count(step - 1),
+            None => count(step) > step.checked_sub(1).map_or(0, count),
         };
         self.is_pending |= match cadence {
             Cadence::Every(n) => passed(&|s| s / n + 1),

@@ -7,6 +7,7 @@ mod file;
 mod history;
 mod instruments;
 mod json_lines;
+mod learning_rate;
 #[cfg(feature = "live")]
 mod live;
 mod measure;
@@ -22,6 +23,7 @@ pub use budget::{Budget, MIN_BATCHES};
 pub use cadence::Cadence;
 pub use file::{HistoryFile, Recovered};
 pub use history::History;
+pub use learning_rate::{LargestLearningRate, LearningRateFinder, LearningRateFinderConfig};
 #[cfg(feature = "live")]
 pub use live::Live;
 pub use measure::Measure;

@@ -12,6 +12,7 @@ pub(super) struct WarmStart {
     warm: Option<f64>,
     cold: Option<f64>,
     n_measured: u64,
+    was_warm: bool,
 }
 
 const LOOK_AGAIN: u64 = 16;
@@ -34,7 +35,10 @@ impl WarmStart {
     pub fn record(&mut self, was_warm: bool, products: f64) {
         self.n_measured += 1;
         let mean = if was_warm { &mut self.warm } else { &mut self.cold };
-        *mean = Some(mean.map_or(products, |mean| mean + LATEST * (products - mean)));
+        // A mean of long ago says nothing.
+        let earlier = mean.filter(|_| self.was_warm == was_warm);
+        *mean = Some(earlier.map_or(products, |mean| mean + LATEST * (products - mean)));
+        self.was_warm = was_warm;
     }
 }
 

@@ -50,7 +50,7 @@ const LOSS: fn(&Net, crate::training::Batch) -> burn::tensor::Tensor<1> = loss;
 
 #[test]
 fn a_continued_run_gives_the_same_rows_bit_for_bit() {
-    for (name, budget) in [("unlimited", Budget::Unlimited), ("work", Budget::Work(2.0))] {
+    for (name, budget) in [("unlimited", Budget::Unlimited), ("work", Budget::Work(10.0))] {
         let folder = Folder::new(&format!("resume-{name}"));
         let (mut whole, mut monitor) = (Training::new(), all(budget).init(LOSS).unwrap());
         run(&mut whole, &mut monitor, 100);

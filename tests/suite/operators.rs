@@ -4,6 +4,7 @@
 mod algebra;
 mod curvature;
 mod errors;
+mod finite_difference;
 mod fisher;
 mod jacobian;
 mod modes;

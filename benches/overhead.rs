@@ -1,0 +1,163 @@
+//! What a monitor at its defaults adds to training: `cargo bench --bench overhead`.
+//!
+//! Each round trains the same network from the same weights twice, without and with a monitor, one
+//! after the other, so that both see the same load; the order changes from round to round. The line
+//! `overhead digits 1.032` is the median over the rounds of the ratio of their wall times. That weights are
+//! bit-identical is checked, too.
+
+#[path = "../examples/support/mod.rs"]
+mod examples;
+mod support;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::SgdConfig;
+use burn::tensor::{Device, Tensor};
+use burn_sharpness::observe::{Budget, TrainingStep};
+use burn_sharpness::prelude::*;
+use clap::Parser;
+use examples::mlp::{Batch, Mlp, Training, loss};
+use examples::{cifar10, digits};
+use support::clock::{median, threads};
+
+/// Trains with and without a monitor.
+#[derive(Parser)]
+struct Options {
+    /// Rounds per network.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Folder or file of CIFAR-10 binary records; without it its network trains on noise, at the same speed.
+    #[arg(long)]
+    path: Option<PathBuf>,
+    /// Fraction of the training time that the monitor may take; its default without this.
+    #[arg(long)]
+    budget: Option<f64>,
+    /// Passed by `cargo bench`; without it (`cargo test --benches`) a few steps are trained.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// A network, its data and its training.
+struct Case {
+    name: &'static str,
+    model: Mlp,
+    data: Batch,
+    batch_size: usize,
+    eta: f64,
+    steps: usize,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut options = Options::parse();
+    if !options.bench {
+        options.rounds = 1;
+    }
+    println!("threads: {}, rounds: {}", threads(), options.rounds);
+    for mut case in [of_digits()?, of_cifar10(&options)?] {
+        if !options.bench {
+            case.steps = 20;
+        }
+        let (mut ratios, mut last) = (Vec::new(), String::new());
+        for round in 0..options.rounds {
+            let with_first = round % 2 == 1;
+            let mut seconds = [0.0; 2];
+            let mut weights = Vec::new();
+            for with_monitor in [with_first, !with_first] {
+                let began = Instant::now();
+                let (model, report) = train(&case, &options, with_monitor)?;
+                seconds[usize::from(with_monitor)] = began.elapsed().as_secs_f64();
+                weights.push(bits(&model));
+                last = report.unwrap_or(last);
+            }
+            if weights[0] != weights[1] {
+                return Err(format!("{}: the monitor changed the training", case.name).into());
+            }
+            ratios.push(seconds[1] / seconds[0]);
+        }
+        println!("{}: {} steps, batches of {}: {last}", case.name, case.steps, case.batch_size);
+        println!("overhead {} {:.3}", case.name, median(&ratios));
+    }
+    Ok(())
+}
+
+/// Trains a case; the weights, and what the monitor says of itself.
+fn train(
+    case: &Case,
+    options: &Options,
+    with_monitor: bool,
+) -> Result<(Mlp, Option<String>), Box<dyn Error>> {
+    let n_samples = case.data.0.dims()[0];
+    let mut training = Training::new(&SgdConfig::new(), case.eta, (n_samples, case.batch_size), 0)?;
+    let mut config = SharpnessMonitorConfig::new(case.batch_size);
+    if let Some(budget) = options.budget {
+        config = config.with_budget(Budget::Time(budget));
+    }
+    let mut monitor = if with_monitor { Some(config.init(loss)?) } else { None };
+    let mut model = case.model.clone();
+    for step in 0..case.steps {
+        if let Some(monitor) = &mut monitor {
+            let at = TrainingStep::new(step).with_learning_rate(case.eta);
+            monitor.observe(at, &model, &case.data)?;
+        }
+        model = training.run(model, &case.data, 1)?;
+    }
+    let report = |monitor: SharpnessMonitor<_>| {
+        let rows = monitor.history().rows();
+        let ratio = rows.last().and_then(|row| row.ratio()).unwrap_or(f64::NAN);
+        let overhead = 100.0 * monitor.overhead().unwrap_or(f64::NAN);
+        format!("{} rows, last ratio {ratio:.3}, by its own clock {overhead:.2}%", rows.len())
+    };
+    Ok((model, monitor.map(report)))
+}
+
+/// All weights, bit by bit.
+fn bits(model: &Mlp) -> Vec<u32> {
+    struct Collect(Vec<u32>);
+    impl ModuleVisitor for Collect {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.extend(param.val().into_data().iter::<f32>().map(f32::to_bits));
+        }
+    }
+    let mut collect = Collect(Vec::new());
+    model.visit(&mut collect);
+    collect.0
+}
+
+fn of_digits() -> Result<Case, Box<dyn Error>> {
+    let device = Device::flex().autodiff();
+    let data = digits::load(None)?;
+    let widths = [data.n_features, 64, 48, data.n_classes];
+    Ok(Case {
+        name: "digits",
+        model: Mlp::new(&widths, 0.3, 0, &device),
+        data: data.tensors(&device),
+        batch_size: 16,
+        eta: 0.1,
+        steps: 20_000,
+    })
+}
+
+fn of_cifar10(options: &Options) -> Result<Case, Box<dyn Error>> {
+    let device = Device::flex().autodiff();
+    let data = match &options.path {
+        Some(path) => cifar10::load(path, 4096)?.tensors(&device),
+        None => {
+            let noise = burn::tensor::Distribution::Normal(0.0, 1.0);
+            let classes = Tensor::<2>::random([4096, 10], noise, &device);
+            let highest = classes.clone().max_dim(1).repeat_dim(1, 10);
+            let x = Tensor::random([4096, 3072], noise, &device);
+            (x, classes.equal(highest).float())
+        }
+    };
+    Ok(Case {
+        name: "cifar10",
+        model: Mlp::new(&[3072, 512, 512, 10], 0.2, 0, &device),
+        data,
+        batch_size: 16,
+        eta: 0.01,
+        steps: 3000,
+    })
+}
