@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
-use super::monitor::SharpnessMonitorConfig;
+use super::config::SharpnessMonitorConfig;
 use super::{Measure, Spectrum, Value};
 use crate::batch::Batch;
 use crate::error::{Error, Result};

@@ -2,6 +2,7 @@
 
 mod budget;
 mod cadence;
+mod config;
 mod csv;
 mod file;
 mod history;
@@ -17,18 +18,22 @@ mod sink;
 #[cfg(feature = "tracing")]
 mod spans;
 mod state;
+mod stopwatch;
+mod training_step;
 mod warm_start;
 
 pub use budget::{Budget, MIN_BATCHES};
 pub use cadence::Cadence;
+pub use config::SharpnessMonitorConfig;
 pub use file::{HistoryFile, Recovered};
 pub use history::History;
 pub use learning_rate::{LargestLearningRate, LearningRateFinder, LearningRateFinderConfig};
 #[cfg(feature = "live")]
 pub use live::Live;
 pub use measure::Measure;
-pub use monitor::{SharpnessMonitor, SharpnessMonitorConfig, TrainingStep};
+pub use monitor::SharpnessMonitor;
 pub use row::{Cost, PhaseName, Row, RowPhase, Spectrum, Value};
 pub use sink::Observe;
 #[cfg(feature = "tracing")]
 pub use spans::TracingEvents;
+pub use training_step::TrainingStep;

@@ -4,157 +4,20 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Instant;
 
-use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::budget::{Budget, Ledger, MIN_BATCHES, Size, passes};
 use super::cadence::{Cadence, Clock};
+use super::config::SharpnessMonitorConfig;
 use super::instruments::{Instruments, Subject};
+use super::stopwatch::Stopwatch;
+use super::training_step::TrainingStep;
 use super::warm_start::WarmStart;
 use super::{History, Measure, Observe, Row, RowPhase, Value};
-use crate::batch;
-use crate::batch::Batch;
+use crate::batch::{self, Batch};
 use crate::error::{Error, Result};
-use crate::mode::Mode;
-use crate::spectrum::SpectralDensityConfig;
-use crate::stability::{PhaseDetector, PhaseDetectorConfig, SgdStabilityConfig, Stability};
-
-/// Settings of [`SharpnessMonitor`].
-#[derive(Config, Debug)]
-pub struct SharpnessMonitorConfig {
-    /// Samples per mini-batch: those of the training.
-    pub batch_size: usize,
-    /// What is measured.
-    #[config(default = "vec![Measure::MiniBatchSharpness, Measure::BatchSharpness]")]
-    pub measures: Vec<Measure>,
-    /// When, unless `cadences` says otherwise.
-    #[config(default = "Cadence::Every(100)")]
-    pub cadence: Cadence,
-    /// When, for single quantities.
-    #[config(default = "Vec::new()")]
-    pub cadences: Vec<(Measure, Cadence)>,
-    /// What all measurements may cost.
-    #[config(default = "Budget::Time(0.05)")]
-    pub budget: Budget,
-    /// Mini-batches of a measurement of mini-batch sharpness.
-    #[config(default = 16)]
-    pub num_batches: usize,
-    /// Mini-batches of a measurement of batch sharpness, which takes one product for each.
-    #[config(default = 64)]
-    pub num_gradients: usize,
-    /// Samples per chunk of the Hessian of all data.
-    #[config(default = 1024)]
-    pub chunk_size: usize,
-    /// Eigenvalues are converged when ‖Hv − λv‖ ≤ `rel_tol`·|λ|.
-    #[config(default = 1e-3)]
-    pub rel_tol: f64,
-    /// Memory for the mini-batches that are worked on side by side, in MiB; thousands on a GPU.
-    #[config(default = 64)]
-    pub memory_mib: usize,
-    /// Which network is measured.
-    #[config(default = "Mode::Train")]
-    pub mode: Mode,
-    /// Seed of batches and start vectors.
-    #[config(default = 0)]
-    pub seed: u64,
-    /// The density of eigenvalues of all data, and when; none by default: it takes 512 products.
-    #[config(default = "None")]
-    pub spectrum: Option<(Cadence, SpectralDensityConfig)>,
-    /// How phases are told.
-    #[config(default = "PhaseDetectorConfig::new()")]
-    pub phases: PhaseDetectorConfig,
-}
-
-impl SharpnessMonitorConfig {
-    /// The monitor for `loss`, a closure from model and batch to one number.
-    ///
-    /// # Errors
-    /// [`Error::InvalidSetting`] for a cadence, a budget or a quantity that makes no sense.
-    pub fn init<F: Clone>(&self, loss: F) -> Result<SharpnessMonitor<F>> {
-        let fail =
-            |setting, value, expected| Err(Error::InvalidSetting { setting, value, expected });
-        if let Some(fraction) = self.budget.fraction()
-            && !(fraction > 0.0 && fraction.is_finite())
-        {
-            return fail("budget", fraction.to_string(), "positive and finite");
-        }
-        if let Some(Measure::Custom(name)) =
-            self.measures.iter().find(|measure| matches!(measure, Measure::Custom(_)))
-        {
-            let expected = "one that a monitor knows how to measure; hand your own to `note`";
-            return fail("measures", name.clone(), expected);
-        }
-        let mut watches = Vec::new();
-        for measure in &self.measures {
-            let own = self.cadences.iter().find(|(of, _)| of == measure);
-            let cadence = own.map_or(&self.cadence, |(_, cadence)| cadence).clone();
-            watches.push(Watch::new(Some(measure.clone()), cadence)?);
-        }
-        if let Some((of, _)) = self.cadences.iter().find(|(of, _)| !self.measures.contains(of)) {
-            return fail("cadences", of.to_string(), "quantities in `measures`");
-        }
-        if let Some((cadence, _)) = &self.spectrum {
-            watches.push(Watch::new(None, cadence.clone())?);
-        }
-        Ok(SharpnessMonitor {
-            instruments: Instruments::new(self, loss),
-            watches,
-            detector: self.phases.init()?,
-            config: self.clone(),
-            edge: None,
-            watched: None,
-            notes: BTreeMap::new(),
-            history: History::default(),
-            sinks: Vec::new(),
-            stopwatch: Stopwatch::default(),
-        })
-    }
-}
-
-/// Where training stands: what a monitor cannot see by itself.
-///
-/// A `usize` is a step of which nothing else is said.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct TrainingStep {
-    /// Updates that the parameters have had.
-    pub step: usize,
-    /// Passes through the data before this step. Without it, `step` · `batch_size` / samples.
-    pub epoch: Option<usize>,
-    /// η of the update that follows.
-    pub learning_rate: Option<f64>,
-    /// The training loss, for the history.
-    pub loss: Option<f64>,
-}
-
-impl TrainingStep {
-    /// Step number `step`: the parameters have had that many updates.
-    pub fn new(step: usize) -> Self {
-        Self { step, ..Self::default() }
-    }
-
-    /// With the epoch.
-    pub fn with_epoch(self, epoch: usize) -> Self {
-        Self { epoch: Some(epoch), ..self }
-    }
-
-    /// With the learning rate η of the update that follows: the threshold is that of η.
-    pub fn with_learning_rate(self, learning_rate: f64) -> Self {
-        Self { learning_rate: Some(learning_rate), ..self }
-    }
-
-    /// With the training loss.
-    pub fn with_loss(self, loss: f64) -> Self {
-        Self { loss: Some(loss), ..self }
-    }
-}
-
-impl From<usize> for TrainingStep {
-    fn from(step: usize) -> Self {
-        Self::new(step)
-    }
-}
+use crate::stability::{PhaseDetector, SgdStabilityConfig, Stability};
 
 /// One quantity (`None`: the spectrum), and when it was measured at which cost.
 #[derive(Clone, Debug)]
@@ -167,58 +30,10 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    fn new(measure: Option<Measure>, cadence: Cadence) -> Result<Self> {
+    pub fn new(measure: Option<Measure>, cadence: Cadence) -> Result<Self> {
         cadence.check()?;
         let (clock, ledger, warm_start) = Default::default();
         Ok(Self { measure, cadence, clock, ledger, warm_start })
-    }
-}
-
-/// Time and work of training and of measurements. Training is what happens between two calls.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Stopwatch {
-    /// Seconds of training.
-    pub training: f64,
-    /// Seconds of measurements.
-    pub measuring: f64,
-    /// Steps of training.
-    pub n_steps: usize,
-    /// The last step that was seen, and when its call returned; no time after the run was interrupted.
-    last: Option<(usize, Option<Instant>)>,
-}
-
-impl Stopwatch {
-    /// Sees a step.
-    fn tick(&mut self, step: usize) {
-        if let Some((last, returned)) = self.last {
-            self.training += returned.map_or(0.0, |returned| returned.elapsed().as_secs_f64());
-            self.n_steps += step.saturating_sub(last);
-        }
-        self.last = Some((step, Some(Instant::now())));
-    }
-
-    /// The call of this step returns.
-    fn resume(&mut self) {
-        self.last = self.last.map(|(step, _)| (step, Some(Instant::now())));
-    }
-
-    /// Time since the last [`tick`](Self::tick) or [`resume`](Self::resume), in seconds.
-    fn elapsed(&self) -> f64 {
-        self.last.and_then(|(_, since)| since).map_or(0.0, |since| since.elapsed().as_secs_f64())
-    }
-
-    /// That of a run that was interrupted.
-    pub fn stopped(
-        training: f64,
-        measuring: f64,
-        n_steps: usize,
-        last_step: Option<usize>,
-    ) -> Self {
-        Self { training, measuring, n_steps, last: last_step.map(|step| (step, None)) }
-    }
-
-    pub fn last_step(&self) -> Option<usize> {
-        self.last.map(|(step, _)| step)
     }
 }
 
@@ -258,12 +73,12 @@ pub struct SharpnessMonitor<F> {
     pub(super) config: SharpnessMonitorConfig,
     pub(super) instruments: Instruments<F>,
     pub(super) watches: Vec<Watch>,
-    edge: Option<Stability>,
-    watched: Option<Measure>,
+    pub(super) edge: Option<Stability>,
+    pub(super) watched: Option<Measure>,
     pub(super) detector: PhaseDetector,
-    notes: BTreeMap<Measure, Value>,
+    pub(super) notes: BTreeMap<Measure, Value>,
     pub(super) history: History,
-    sinks: Vec<Box<dyn Observe>>,
+    pub(super) sinks: Vec<Box<dyn Observe>>,
     pub(super) stopwatch: Stopwatch,
 }
 

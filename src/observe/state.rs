@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::budget::Ledger;
 use super::cadence::Clock;
 use super::file::{failed, replace};
-use super::monitor::Stopwatch;
+use super::stopwatch::Stopwatch;
 use super::warm_start::WarmStart;
 use super::{History, Row, SharpnessMonitor};
 use crate::error::{Error, Result};
