@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom of the crate to its top. A module may use those before it.
-const LAYERS: [&str; 30] = [
+const LAYERS: [&str; 31] = [
     "error",
     "ir",
     "program",
@@ -14,6 +14,7 @@ const LAYERS: [&str; 30] = [
     "simplify",
     "params",
     "batch",
+    "samples",
     "mode",
     "noise",
     "model_state",

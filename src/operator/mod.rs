@@ -18,7 +18,6 @@ mod optimizer_state;
 mod preconditioned;
 mod predictive;
 mod projected;
-mod streamed;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,7 +44,6 @@ pub use optimizer_state::{OptimizerState, StepRule};
 pub use preconditioned::PreconditionedOperator;
 pub use predictive::Predictive;
 pub use projected::{ProjectedOperator, Subspace};
-pub use streamed::StreamedHessian;
 
 /// A symmetric linear operator A on a parameter space.
 pub trait LinearOperator {
