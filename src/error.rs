@@ -172,10 +172,11 @@ pub enum Error {
         found: usize,
     },
 
-    /// A data source gave another batch for the same samples than before.
+    /// A data source gave another batch for the same samples than before, or one of several batches that is
+    /// not their rows though the source says that it [is row-wise](crate::Samples::is_row_wise).
     #[error(
         "the data source gave another batch for {} than before; make it a function of the numbers: no \
-         shuffling, no augmentation", numbers(.samples)
+         shuffling, no augmentation, and where it pads, no `is_row_wise`", numbers(.samples)
     )]
     SamplesChanged {
         /// The numbers that were asked for again.

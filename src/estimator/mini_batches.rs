@@ -62,6 +62,9 @@ impl<'a, S: Samples> MiniBatches<'a, S> {
             }
             apart.extend(self.ahead.take().map(|(batch, _)| batch));
         }
+        if apart.is_empty() {
+            return Err(Error::SamplesChanged { samples: batches.concat() });
+        }
         let tensors: Vec<_> = apart.iter().map(|b| batch::tensors(b.clone())).collect();
         Ok(Joined { n_batches: apart.len(), tensors: batch::joined(&tensors), apart })
     }

@@ -6,7 +6,7 @@ use burn_sharpness::estimator::CriticalSharpnessConfig;
 use burn_sharpness::prelude::*;
 use burn_sharpness::{Error, Result};
 
-use super::{N, Pair, batch, in_memory, loss, model, parameters};
+use super::{N, Net, Pair, batch, in_memory, loss, model, parameters};
 
 /// The error of every kind of estimator; the model is left alone.
 fn errors_of(data: &impl Samples<Batch = Pair>) -> [Error; 5] {
@@ -143,7 +143,11 @@ impl Samples for Padding {
 
     fn select(&self, indices: &[usize]) -> Result<Pair> {
         let (x, y) = batch(indices);
-        Ok((x.narrow(1, 0, 3).repeat_dim(1, if indices.len() > 4 { 3 } else { 2 }), y))
+        Ok((
+            x.narrow(1, 0, 3)
+                .repeat_dim(1, if indices.len() > 4 || indices.contains(&0) { 3 } else { 2 }),
+            y,
+        ))
     }
 
     fn is_row_wise(&self) -> bool {
@@ -153,7 +157,12 @@ impl Samples for Padding {
 
 #[test]
 fn rows_that_are_none() {
-    let mut monitor = MiniBatchSharpnessConfig::new(4).init(loss);
-    let error = monitor.measure(&model(), &Padding).unwrap_err();
-    assert!(matches!(error, Error::SamplesChanged { .. }), "{error}");
+    // Several batches side by side, and one at a time.
+    for memory_mib in [64, 0] {
+        let config = MiniBatchSharpnessConfig::new(4).with_memory_mib(memory_mib);
+        // Without the width of six that the model takes, the loss itself would fail.
+        let narrow = |model: &Net, (x, y): Pair| loss(model, (x.narrow(1, 0, 6), y));
+        let error = config.init(narrow).measure(&model(), &Padding).unwrap_err();
+        assert!(matches!(error, Error::SamplesChanged { .. }), "{error}");
+    }
 }
