@@ -5,6 +5,7 @@ use burn::tensor::{Bool, DType, Device, Int, Tensor};
 use burn_dispatch::DispatchTensor;
 
 use crate::error::{Error, Result};
+use crate::ir::replay::Value;
 
 /// A function of every tensor of a batch, whatever its rank and kind (float, int or bool).
 pub trait TensorMapper {
@@ -110,6 +111,13 @@ pub(crate) fn tensors<B: Batch>(batch: B) -> Vec<DispatchTensor> {
     collect.0
 }
 
+/// Tensors of batches of one signature, joined along the first dimension.
+pub(crate) fn joined(batches: &[Vec<DispatchTensor>]) -> Vec<DispatchTensor> {
+    let n_tensors = batches.first().map_or(0, Vec::len);
+    let join = |i: usize| Value::cat(batches.iter().map(|tensors| tensors[i].clone()).collect());
+    (0..n_tensors).filter_map(join).map(Value::into_tensor).collect()
+}
+
 /// Checks that the batch is on `device` and not empty, and returns its signature.
 pub(crate) fn signature<B: Batch>(batch: &B, device: &Device) -> Result<BatchSignature> {
     struct Inspect<'a> {
@@ -191,7 +199,12 @@ pub(crate) fn slice<B: Batch>(data: &B, range: std::ops::Range<usize>) -> B {
     struct Narrow(std::ops::Range<usize>);
     impl TensorMapper for Narrow {
         fn map<const D: usize, K: Kind>(&mut self, tensor: Tensor<D, K>) -> Tensor<D, K> {
-            tensor.without_autodiff().narrow(0, self.0.start, self.0.len())
+            let tensor = tensor.without_autodiff();
+            // A chunk that is the whole set is no copy of it on any device.
+            if self.0 == (0..tensor.dims().first().copied().unwrap_or(1)) {
+                return tensor;
+            }
+            tensor.narrow(0, self.0.start, self.0.len())
         }
     }
     data.clone().map_tensors(&mut Narrow(range))

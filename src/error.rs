@@ -151,6 +151,69 @@ pub enum Error {
         found: usize,
     },
 
+    /// A data source failed to give samples, or panicked.
+    #[error("loading {} failed: {message}; check that the data source gives them by itself", numbers(.samples))]
+    Load {
+        /// The numbers that were asked for; none when it was asked for their count.
+        samples: Vec<usize>,
+        /// What the source says.
+        message: String,
+    },
+
+    /// A data source gave another number of samples than it was asked for.
+    #[error(
+        "asked for {asked} samples, the data source gave {found}; return those at the given numbers, \
+         in their order, no more and no fewer"
+    )]
+    LoadedSampleCount {
+        /// How many numbers it was given.
+        asked: usize,
+        /// First dimension of the tensors that it returned.
+        found: usize,
+    },
+
+    /// A data source gave another batch for the same samples than before, or one of several batches that is
+    /// not their rows though the source says that it [is row-wise](crate::Samples::is_row_wise).
+    #[error(
+        "the data source gave another batch for {} than before; make it a function of the numbers: no \
+         shuffling, no augmentation, and where it pads, no `is_row_wise`", numbers(.samples)
+    )]
+    SamplesChanged {
+        /// The numbers that were asked for again.
+        samples: Vec<usize>,
+    },
+
+    /// A sample that the data set does not have.
+    #[error("sample {index} of {n_samples}; number them from 0 to below the number of samples")]
+    SampleIndex {
+        /// The number that was asked for.
+        index: usize,
+        /// Samples in the data set.
+        n_samples: usize,
+    },
+
+    /// A data loader failed, or ended before its last item.
+    #[error(
+        "reading the data loader failed after {n_batches} batches: {message}; check that one pass over \
+         it succeeds by itself"
+    )]
+    Loader {
+        /// Batches that were read.
+        n_batches: usize,
+        /// What the loader says.
+        message: String,
+    },
+
+    /// Batches that are no parts of one larger batch.
+    #[error(
+        "the batches cannot be joined: {reason}; measure on `DatasetSamples`, which makes each batch as \
+         training does"
+    )]
+    BatchesDoNotJoin {
+        /// What differs.
+        reason: String,
+    },
+
     /// A batch size of zero, or one that exceeds the data.
     #[error(
         "batch size {batch_size} with {n_samples} samples; choose one from 1 to the number of samples"
@@ -279,6 +342,20 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// [`Error::Load`] for the samples at `indices`, from the error of a file, a decoder or a data base.
+    ///
+    /// ```
+    /// use burn_sharpness::Error;
+    ///
+    /// let error = std::fs::read("no such file").map_err(|e| Error::load(&[7], e)).unwrap_err();
+    /// assert!(error.to_string().starts_with("loading sample 7 failed"));
+    /// ```
+    pub fn load(indices: &[usize], error: impl fmt::Display) -> Self {
+        Self::Load { samples: indices.to_vec(), message: error.to_string() }
+    }
+}
+
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -309,6 +386,21 @@ impl fmt::Display for UnsupportedOp {
 fn list(ops: &[UnsupportedOp]) -> String {
     let ops: Vec<_> = ops.iter().map(ToString::to_string).collect();
     format!("{} operation(s): {}", ops.len(), ops.join("; "))
+}
+
+/// Samples by their numbers, in a message: not thousands of them.
+fn numbers(samples: &[usize]) -> String {
+    let (first, last) = match samples {
+        [] => return "the number of samples".into(),
+        [only] => return format!("sample {only}"),
+        [first, .., last] => (*first, *last),
+    };
+    let consecutive = samples.windows(2).all(|pair| pair[1] == pair[0] + 1);
+    match samples.len() {
+        _ if consecutive => format!("samples {first} to {last}"),
+        n if n > 8 => format!("{n} samples ({:?} to {last})", &samples[..7]),
+        _ => format!("samples {samples:?}"),
+    }
 }
 
 /// Runs `f`; a panic becomes the error that `describe` makes of its message.

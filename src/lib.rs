@@ -47,6 +47,7 @@
 //! | compare with the edge of my optimizer, tell phases of a run | [`stability`] |
 //! | an operator of my own | [`ClosureOperator`](operator::ClosureOperator) |
 //! | pass my own batch type | [`Batch`], [`batch!`] |
+//! | measure on data that is not in memory | [`Samples`], [`IndexedSamples`], `DatasetSamples` (feature `train`) |
 //! | see which operations work | [`op_support()`] |
 //! | look at the graphs | [`graph`] |
 //!
@@ -85,6 +86,7 @@ mod params;
 pub mod prelude;
 mod program;
 mod row_space;
+mod samples;
 mod simplify;
 pub mod solver;
 pub mod spectrum;
@@ -114,6 +116,9 @@ pub use mode::Mode;
 pub use op_support::{OpSupport, op_support};
 pub use operator::{HessianOperator, LinearOperator};
 pub use params::{ParamBlock, ParamEntry, ParamSpace, ParamVector};
+#[cfg(feature = "train")]
+pub use samples::{DatasetSamples, read_loader};
+pub use samples::{IndexedSamples, Samples};
 
 /// The README's quickstart runs as a doc test.
 #[cfg(doctest)]

@@ -14,6 +14,7 @@ const LAYERS: [&str; 31] = [
     "simplify",
     "params",
     "batch",
+    "samples",
     "mode",
     "noise",
     "model_state",

@@ -14,11 +14,11 @@ use burn::tensor::Tensor;
 use super::monte_carlo::{Group, MonteCarlo, Sample};
 use super::sampling::{Draws, Sampling};
 use super::{Estimate, RatioOfMeans};
-use crate::batch::Batch;
 use crate::error::Result;
 use crate::mode::Mode;
 use crate::operator::{HessianLanes, LaneVectors, Lanes, row_dots};
 use crate::params::{finite, read};
+use crate::samples::Samples;
 
 /// Settings of [`BatchSharpness`].
 #[derive(Config, Debug)]
@@ -106,21 +106,21 @@ pub struct BatchSharpnessMeasurement {
 }
 
 impl<F> BatchSharpness<F> {
-    /// Measures at the model's present parameters. `data` holds the set that batches are drawn
-    /// from: tensors whose first dimension counts samples.
+    /// Measures at the model's present parameters. `data` is the set that batches are drawn
+    /// from: tensors whose first dimension counts samples, or any other [`Samples`].
     ///
     /// # Errors
     /// As [`MiniBatchSharpness::measure`](super::MiniBatchSharpness::measure), and
     /// [`NonFinite`](crate::Error::NonFinite) when every batch has a zero gradient.
-    pub fn measure<M, B>(&mut self, model: &M, data: &B) -> Result<BatchSharpnessMeasurement>
+    pub fn measure<M, S>(&mut self, model: &M, data: &S) -> Result<BatchSharpnessMeasurement>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let began = Instant::now();
         let (mut n_hvps, mut found) = (0, Vec::new());
-        let ratio = |group: &Group<'_, B>| {
+        let ratio = |group: &Group<'_, S>| {
             let of_group = directional_sharpness(group.lanes)?;
             n_hvps += of_group.len();
             let ratios = of_group.iter().map(|(_, ratio)| *ratio).collect();

@@ -21,7 +21,6 @@ use burn::tensor::Tensor;
 use super::sampling::{Sampling, draw_batches};
 use super::whole::{for_each_sample_group, variance_factor, whole_hessian};
 use super::{Estimate, student_t_95};
-use crate::batch::{self, Batch};
 use crate::error::{Error, Result};
 use crate::mode::Mode;
 use crate::model_state::ModelState;
@@ -29,6 +28,7 @@ use crate::operator::{
     ChunkMemory, ClosureOperator, HessianLanes, LaneVectors, Lanes, LinearOperator,
 };
 use crate::params::{ParamVector, finite, read};
+use crate::samples::{self, Samples};
 use crate::solver::{EigenSolver, LanczosConfig};
 
 /// Settings of [`Contraction`].
@@ -135,20 +135,21 @@ impl<F> Contraction<F> {
     /// Measures at the model's present parameters.
     ///
     /// Cost per product with the operator: two products on the whole data set, a primal pass and two products
-    /// with each of the samples. Most need ten to fifty.
+    /// with each of the samples. Most need ten to fifty. A source that is not in memory loads each sample by itself,
+    /// for each of these products, unless it [is row-wise](Samples::is_row_wise).
     ///
     /// # Errors
     /// [`Error::BatchSize`]; [`Error::InvalidSetting`]; [`Error::BatchesAreNoParts`] for batch normalization in
     /// training and for noise; [`Error::NotAMeanOverSamples`]; and everything of
     /// [`FullBatchHessian::new`](crate::operator::FullBatchHessian::new). Not converging is a result.
-    pub fn measure<M, B>(&self, model: &M, data: &B) -> Result<ContractionMeasurement>
+    pub fn measure<M, S>(&self, model: &M, data: &S) -> Result<ContractionMeasurement>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let (began, config) = (Instant::now(), &self.config);
-        let (eta, n) = (config.learning_rate, batch::n_samples(data)?);
+        let (eta, n) = (config.learning_rate, samples::count(data)?);
         let samples = self.samples(n)?;
         let state = ModelState::in_mode(model, config.mode)?;
         let (inputs, chunks) = ((model, data, &self.loss), (config.chunk_size, config.memory));

@@ -11,12 +11,12 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::whole::LossAlong;
-use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::mode::Mode;
 use crate::model_state::ModelState;
 use crate::operator::{ChunkMemory, FullBatchHessian};
 use crate::params::{ParamVector, finite};
+use crate::samples::{Borrowed, Samples};
 
 /// Settings of [`CriticalSharpness`].
 #[derive(Config, Debug)]
@@ -137,11 +137,11 @@ impl<F> CriticalSharpness<F> {
     ///
     /// # Errors
     /// As [`FullBatchHessian::new`]; [`Error::InvalidSetting`].
-    pub fn measure<M, B>(&self, model: &M, data: &B) -> Result<CriticalSharpnessMeasurement>
+    pub fn measure<M, S>(&self, model: &M, data: &S) -> Result<CriticalSharpnessMeasurement>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         self.search(model, data, None)
     }
@@ -150,43 +150,43 @@ impl<F> CriticalSharpness<F> {
     ///
     /// # Errors
     /// As [`measure`](Self::measure), and a direction of another space.
-    pub fn measure_along<M, B>(
+    pub fn measure_along<M, S>(
         &self,
         model: &M,
-        data: &B,
+        data: &S,
         direction: &ParamVector,
     ) -> Result<CriticalSharpnessMeasurement>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         self.search(model, data, Some(direction))
     }
 
-    fn search<M, B>(
+    fn search<M, S>(
         &self,
         model: &M,
-        data: &B,
+        data: &S,
         direction: Option<&ParamVector>,
     ) -> Result<CriticalSharpnessMeasurement>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let began = Instant::now();
         self.config.check()?;
         let CriticalSharpnessConfig { chunk_size, mode, .. } = self.config;
         let state = ModelState::in_mode(model, mode)?;
         let memory = ChunkMemory::Recompute;
-        let whole =
-            FullBatchHessian::at(state.clone(), model, data, &self.loss, chunk_size, memory)?;
+        let (loss, of) = (&self.loss, Borrowed(data));
+        let whole = FullBatchHessian::at(state.clone(), model, of, loss, chunk_size, memory)?;
         let direction = direction.unwrap_or_else(|| whole.gradient());
         let slope = finite("gᵀd", whole.gradient().dot(direction)?)?;
-        let along = LossAlong::of(&state, model, data, &self.loss, chunk_size)?;
+        let along = LossAlong::of(&state, model, data, loss, (chunk_size, memory))?;
         let params = state.params();
-        let loss = finite("the loss", along.at(&params)?)?;
+        let loss = finite("the loss", along.here(whole.loss())?)?;
         let rounding = 32.0 * state.space().epsilon() * loss.abs();
         let change = |eta: f64| {
             let shifted = along.at(&params.axpy(-eta, direction)?)?;

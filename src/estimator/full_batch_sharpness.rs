@@ -9,12 +9,12 @@ use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
 use super::TopEigenvalue;
-use crate::batch::Batch;
 use crate::error::Result;
 use crate::mode::Mode;
 use crate::model_state::ModelState;
 use crate::operator::{ChunkMemory, FullBatchHessian, LinearOperator};
 use crate::params::{ParamBlock, ParamVector};
+use crate::samples::{Borrowed, Samples};
 use crate::solver::{EigenSolver, LanczosConfig};
 
 /// Settings of [`FullBatchSharpness`].
@@ -59,26 +59,27 @@ pub struct FullBatchSharpness<F> {
 }
 
 impl<F> FullBatchSharpness<F> {
-    /// Measures at the model's present parameters. `data` holds the whole set: tensors whose first
-    /// dimension counts samples.
+    /// Measures at the model's present parameters. `data` is the whole set: tensors whose first
+    /// dimension counts samples, or any other [`Samples`].
     ///
     /// Cost: a primal pass over the data, then at least eight products of about 1.2 gradients of the
     /// whole data each.
     ///
     /// # Errors
     /// As [`FullBatchHessian::new`]. Not converging is a result.
-    pub fn measure<M, B>(&mut self, model: &M, data: &B) -> Result<TopEigenvalue>
+    pub fn measure<M, S>(&mut self, model: &M, data: &S) -> Result<TopEigenvalue>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let began = Instant::now();
         let FullBatchSharpnessConfig { chunk_size, memory, rel_tol, max_applies, seed, mode } =
             self.config;
         let state = ModelState::in_mode(model, mode)?.with_measurement(self.n_measured);
         self.n_measured += 1;
-        let hessian = FullBatchHessian::at(state, model, data, &self.loss, chunk_size, memory)?;
+        let (loss, data) = (&self.loss, Borrowed(data));
+        let hessian = FullBatchHessian::at(state, model, data, loss, chunk_size, memory)?;
         let solver = LanczosConfig::new()
             .with_rel_tol(rel_tol)
             .with_max_applies(max_applies)
@@ -100,7 +101,7 @@ impl<F> FullBatchSharpness<F> {
 
     /// The sum of the gradient, a random vector and the last eigenvector, each of norm 1: see
     /// [`start`](super::lane_solve::start).
-    fn start<B: Batch>(&self, hessian: &FullBatchHessian<B>, seed: u64) -> Result<ParamBlock> {
+    fn start<S: Samples>(&self, hessian: &FullBatchHessian<S>, seed: u64) -> Result<ParamBlock> {
         let space = hessian.space();
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(self.n_measured));
         let (random, _) = space.random(&mut rng).normalized()?;

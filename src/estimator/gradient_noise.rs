@@ -24,12 +24,13 @@ use super::monte_carlo::MonteCarlo;
 use super::sampling::{Draws, Sampling};
 use super::whole::{ForwardLoss, LossAlong, whole_hessian};
 use super::{Estimate, RatioOfMeans};
-use crate::batch::{self, Batch};
+use crate::batch::{self, Batch, BatchSignature};
 use crate::error::{Error, Result};
 use crate::mode::Mode;
 use crate::model_state::ModelState;
 use crate::operator::{ChunkMemory, FullBatchHessian, Lanes, LinearOperator};
 use crate::params::{ParamVector, finite};
+use crate::samples::{Borrowed, Samples};
 
 /// Settings of [`GradientNoise`].
 #[derive(Config, Debug)]
@@ -179,13 +180,13 @@ impl GradientNoiseMeasurement {
 }
 
 /// What is known of the whole data set.
-struct Whole<B> {
-    hessian: FullBatchHessian<B>,
+struct Whole<'a, S> {
+    hessian: FullBatchHessian<Borrowed<'a, S>>,
     /// H∇L.
     product: ParamVector,
     squared_norm: f64,
     curvature: f64,
-    along: Option<(f64, LossAlong)>,
+    along: Option<(f64, LossAlong<'a, S>)>,
     params: ParamVector,
     loss: f64,
 }
@@ -218,11 +219,11 @@ impl<F> GradientNoise<F> {
     /// [`Error::BatchSize`]; [`Error::InvalidSetting`]; [`Error::BatchesAreNoParts`] for batch normalization in
     /// training and for noise; [`Error::NotAMeanOverSamples`]; [`Error::NonFinite`], also for a loss after the
     /// step that is not a number; and everything of [`FullBatchHessian::new`].
-    pub fn measure<M, B>(&mut self, model: &M, data: &B) -> Result<GradientNoiseMeasurement>
+    pub fn measure<M, S>(&mut self, model: &M, data: &S) -> Result<GradientNoiseMeasurement>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let began = Instant::now();
         let monte_carlo = self.config.monte_carlo();
@@ -239,12 +240,16 @@ impl<F> GradientNoise<F> {
                 let gradient = group.lanes.expand(&gradients, lane)?;
                 let mut of_batch = whole.of_batch(&gradient)?;
                 if whole.along.is_some() {
-                    let batch = group.batch(lane);
-                    let forward = match forward.take().filter(|_| B::TENSORS_ONLY) {
+                    let batch = group.batch(lane)?;
+                    let signature = batch::signature(&batch, drawn.state.space().device())?;
+                    let usable = |(of, _): &(BatchSignature, ForwardLoss)| {
+                        S::Batch::TENSORS_ONLY && *of == signature
+                    };
+                    let (_, forward) = match forward.take().filter(usable) {
                         Some(recorded) => forward.insert(recorded),
                         None => {
-                            let state = &drawn.state;
-                            forward.insert(ForwardLoss::of(model, state, &batch, &self.loss)?)
+                            let of = ForwardLoss::of(model, &drawn.state, &batch, &self.loss)?;
+                            forward.insert((signature, of))
                         }
                     };
                     let on_batch = (&*forward, batch::tensors(batch), on_batch[lane]);
@@ -258,11 +263,11 @@ impl<F> GradientNoise<F> {
         whole.measurement(&found, drawn.draw, began)
     }
 
-    fn whole<M, B>(&self, model: &M, data: &B) -> Result<Whole<B>>
+    fn whole<'a, M, S>(&self, model: &M, data: &'a S) -> Result<Whole<'a, S>>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let GradientNoiseConfig { learning_rate, chunk_size, memory, mode, .. } = self.config;
         if let Some(eta) = learning_rate.filter(|eta| !(*eta > 0.0 && eta.is_finite())) {
@@ -272,11 +277,13 @@ impl<F> GradientNoise<F> {
         let state = ModelState::in_mode(model, mode)?;
         let (loss, quantity) = (&self.loss, "gradient noise");
         let hessian = whole_hessian(&state, model, data, loss, (chunk_size, memory), quantity)?;
-        let along = |eta| Ok((eta, LossAlong::of(&state, model, data, loss, chunk_size)?));
+        let along =
+            |eta| Ok((eta, LossAlong::of(&state, model, data, loss, (chunk_size, memory))?));
         let along = learning_rate.map(along).transpose()?;
         let (params, gradient) = (state.params(), hessian.gradient());
         // By the same program as the loss after the step: their rounding cancels.
-        let loss = along.as_ref().map_or(Ok(hessian.loss()), |(_, along)| along.at(&params))?;
+        let loss =
+            along.as_ref().map_or(Ok(hessian.loss()), |(_, along)| along.here(hessian.loss()))?;
         let product = hessian.apply(gradient)?;
         let squared_norm = finite("the norm of a gradient", gradient.dot(gradient)?)?;
         let curvature = finite("∇LᵀH∇L", gradient.dot(&product)?)?;
@@ -284,7 +291,7 @@ impl<F> GradientNoise<F> {
     }
 }
 
-impl<B: Batch> Whole<B> {
+impl<S: Samples> Whole<'_, S> {
     /// Cost: one product on the whole data set.
     fn of_batch(&self, gradient: &ParamVector) -> Result<OfBatch> {
         let squared_norm = finite("the norm of a gradient", gradient.dot(gradient)?)?;

@@ -14,9 +14,9 @@ use super::Estimate;
 use super::lane_solve::{LaneTop, top_of_lanes};
 use super::monte_carlo::{MonteCarlo, lane_seed};
 use super::sampling::{Draws, Sampling};
-use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::mode::Mode;
+use crate::samples::Samples;
 use crate::solver::{LanczosConfig, Which};
 
 /// Settings of [`MiniBatchExtremes`].
@@ -202,11 +202,11 @@ impl<F> MiniBatchExtremes<F> {
     ///
     /// # Errors
     /// As [`MiniBatchSharpness::measure`](super::MiniBatchSharpness::measure).
-    pub fn measure<M, B>(&mut self, model: &M, data: &B) -> Result<MiniBatchExtremesMeasurement>
+    pub fn measure<M, S>(&mut self, model: &M, data: &S) -> Result<MiniBatchExtremesMeasurement>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let (began, config) = (Instant::now(), &self.config);
         let monte_carlo = config.monte_carlo();

@@ -20,6 +20,7 @@ use crate::error::Result;
 use crate::mode::Mode;
 use crate::model_state::ModelState;
 use crate::params::ParamVector;
+use crate::samples::Samples;
 use crate::solver::LanczosConfig;
 
 /// Settings of [`MiniBatchSharpness`].
@@ -140,8 +141,8 @@ impl<F> MiniBatchSharpness<F> {
         step.is_multiple_of(self.config.every.max(1))
     }
 
-    /// Measures at the model's present parameters. `data` holds the set that batches are drawn
-    /// from: tensors whose first dimension counts samples.
+    /// Measures at the model's present parameters. `data` is the set that batches are drawn
+    /// from: tensors whose first dimension counts samples, or any other [`Samples`].
     ///
     /// Cost per batch: a primal pass (about one gradient) and at least eight products, nine where
     /// vectors are in row space, whose start is a product too. A dense product takes about 1.2
@@ -153,16 +154,16 @@ impl<F> MiniBatchSharpness<F> {
     /// # Errors
     /// [`Error::BatchSize`](crate::Error::BatchSize), [`Error::InvalidSetting`](crate::Error::InvalidSetting), and everything of [`HessianOperator::new`](crate::HessianOperator::new).
     /// Not converging is counted in the result.
-    pub fn measure<M, B>(&mut self, model: &M, data: &B) -> Result<MiniBatchSharpnessMeasurement>
+    pub fn measure<M, S>(&mut self, model: &M, data: &S) -> Result<MiniBatchSharpnessMeasurement>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let began = Instant::now();
         let Self { config, loss, earlier, n_measured, .. } = self;
         let (mut tops, mut last) = (Vec::new(), None);
-        let top = |group: &Group<'_, B>| {
+        let top = |group: &Group<'_, S>| {
             let seeds: Vec<u64> = group.numbers().map(|i| lane_seed(config.seed, i)).collect();
             let solver = config.solver();
             let whole = |lane| group.whole(lane);

@@ -7,6 +7,7 @@ mod full_batch_sharpness;
 mod gap;
 mod gradient_noise;
 mod lane_solve;
+mod mini_batches;
 mod minibatch_extremes;
 mod minibatch_sharpness;
 mod monte_carlo;

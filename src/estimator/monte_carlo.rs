@@ -6,13 +6,15 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::Estimate;
+use super::mini_batches::{Joined, MiniBatches};
 use super::sampling::{Draws, Sampling, draw_batches};
-use crate::batch::{self, Batch};
+use crate::batch::{Batch, BatchSignature};
 use crate::compiled::PreparedLoss;
 use crate::error::{Error, Result};
 use crate::mode::Mode;
 use crate::model_state::ModelState;
 use crate::operator::{HessianLanes, HessianOperator};
+use crate::samples::{self, Samples};
 
 /// Which batches are drawn, and when there are enough.
 #[derive(Clone, Copy, Debug)]
@@ -47,31 +49,38 @@ pub(super) struct Drawn {
 }
 
 /// Mini-batches that are worked on side by side.
-pub(super) struct Group<'a, B> {
+pub(super) struct Group<'a, S: Samples> {
     pub lanes: &'a HessianLanes,
     /// Number of the first batch in the measurement.
     first: usize,
     state: &'a ModelState,
     prepared: &'a PreparedLoss,
-    data: &'a B,
+    data: &'a S,
     batches: &'a [Vec<usize>],
+    loaded: &'a [S::Batch],
 }
 
-impl<B: Batch> Group<'_, B> {
+impl<S: Samples> Group<'_, S> {
     /// Numbers of the batches in the measurement.
     pub fn numbers(&self) -> std::ops::Range<usize> {
         self.first..self.first + self.batches.len()
     }
 
     /// The batch of a lane.
-    pub fn batch(&self, lane: usize) -> B {
-        batch::select(self.data, &self.batches[lane])
+    pub fn batch(&self, lane: usize) -> Result<S::Batch> {
+        match self.loaded.get(lane) {
+            Some(batch) => Ok(batch.clone()),
+            None => {
+                let device = self.state.space().device();
+                Ok(samples::select(self.data, &self.batches[lane], device)?.0)
+            }
+        }
     }
 
     /// The Hessian of a lane on all of parameter space.
     pub fn whole(&self, lane: usize) -> Result<HessianOperator> {
         let state = self.state.with_operator(self.first + lane);
-        HessianOperator::at(&state, self.batch(lane), self.prepared)
+        HessianOperator::at(&state, self.batch(lane)?, self.prepared)
     }
 }
 
@@ -96,11 +105,15 @@ impl MonteCarlo {
     }
 
     /// Draws the batches of measurement number `n_measured` and reads the model's tensors.
-    pub fn draw<M: Module, B: Batch>(&self, model: &M, data: &B, n_measured: u64) -> Result<Drawn> {
+    pub fn draw<M: Module, S: Samples>(
+        &self,
+        model: &M,
+        data: &S,
+        n_measured: u64,
+    ) -> Result<Drawn> {
         self.check()?;
-        let n_samples = batch::n_samples(data)?;
+        let n_samples = samples::count(data)?;
         let state = ModelState::in_mode(model, self.mode)?;
-        batch::signature(data, state.space().device())?;
         let draw = match self.draws {
             Draws::Fresh => n_measured,
             Draws::Fixed => 0,
@@ -113,57 +126,70 @@ impl MonteCarlo {
 
     /// Calls `of_group` with groups of the batches that were drawn, in order, until it breaks. The loss is
     /// recorded once.
-    pub fn for_each_group<M, B, F>(
+    pub fn for_each_group<M, S, F>(
         &self,
         drawn: &Drawn,
         model: &M,
-        data: &B,
+        data: &S,
         loss: &F,
-        mut of_group: impl FnMut(&Group<'_, B>) -> Result<ControlFlow<()>>,
+        mut of_group: impl FnMut(&Group<'_, S>) -> Result<ControlFlow<()>>,
     ) -> Result<()>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let Drawn { state, batches, .. } = drawn;
-        let (mut prepared, mut done) = (None, 0);
+        let mut queue = MiniBatches::new(data, state.space().device(), batches);
+        let (mut known, mut done) = (None::<(BatchSignature, PreparedLoss)>, 0);
         while done < batches.len() {
             // A batch with more than tensors may be another loss: recorded again, and by itself.
-            let ready = match prepared.take().filter(|_| B::TENSORS_ONLY) {
-                Some(ready) => ready,
-                None => PreparedLoss::of(model, state, &batch::select(data, &batches[done]), loss)?,
+            let usable = match known.take().filter(|_| S::Batch::TENSORS_ONLY) {
+                Some(known) if queue.are_alike() || queue.peek(done)?.1 == known.0 => Some(known),
+                _ => None,
             };
-            let side_by_side = if B::TENSORS_ONLY { self.n_lanes(&ready, done) } else { 1 };
-            let batches = &batches[done..batches.len().min(done + side_by_side)];
+            let (signature, prepared) = match usable {
+                Some(usable) => usable,
+                None => {
+                    let (batch, signature) = queue.peek(done)?;
+                    (signature.clone(), PreparedLoss::of(model, state, batch, loss)?)
+                }
+            };
+            let most = if S::Batch::TENSORS_ONLY { self.n_lanes(&prepared, done) } else { 1 };
+            let Joined { n_batches, tensors, apart } = queue.join(done, most, &signature)?;
             let state = state.with_operator(done);
-            let tensors = batch::tensors(batch::select(data, &batches.concat()));
-            let lanes = &HessianLanes::at(&state, batches.len(), &tensors, &ready)?;
-            let group =
-                Group { lanes, first: done, state: &state, prepared: &ready, data, batches };
+            let group = Group {
+                lanes: &HessianLanes::at(&state, n_batches, &tensors, &prepared)?,
+                first: done,
+                state: &state,
+                prepared: &prepared,
+                data,
+                batches: &batches[done..done + n_batches],
+                loaded: &apart,
+            };
             if of_group(&group)?.is_break() {
                 break;
             }
-            done += batches.len();
-            prepared = Some(ready);
+            done += n_batches;
+            known = Some((signature, prepared));
         }
         Ok(())
     }
 
     /// What `of_group` gives for each lane of a group, batch by batch, until there are enough. A batch
     /// for which it is `None` has no value. `n_measured` counts the measurements before this one.
-    pub fn values<M, B, F>(
+    pub fn values<M, S, F>(
         &self,
         model: &M,
-        data: &B,
+        data: &S,
         loss: &F,
         n_measured: u64,
-        mut of_group: impl FnMut(&Group<'_, B>) -> Result<Vec<Option<f64>>>,
+        mut of_group: impl FnMut(&Group<'_, S>) -> Result<Vec<Option<f64>>>,
     ) -> Result<(Vec<Option<f64>>, u64)>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let drawn = self.draw(model, data, n_measured)?;
         let (mut values, mut defined) = (Vec::new(), Vec::new());
@@ -181,18 +207,18 @@ impl MonteCarlo {
     }
 
     /// The mean of [`values`](Self::values) over the batches that have one.
-    pub fn sample<M, B, F>(
+    pub fn sample<M, S, F>(
         &self,
         model: &M,
-        data: &B,
+        data: &S,
         loss: &F,
         n_measured: u64,
-        of_group: impl FnMut(&Group<'_, B>) -> Result<Vec<Option<f64>>>,
+        of_group: impl FnMut(&Group<'_, S>) -> Result<Vec<Option<f64>>>,
     ) -> Result<Sample>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let (values, draw) = self.values(model, data, loss, n_measured, of_group)?;
         let n_batches = values.len();

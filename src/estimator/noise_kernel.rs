@@ -14,11 +14,11 @@ use burn::tensor::Tensor;
 
 use super::sampling::Sampling;
 use super::{Estimate, whole::whole_hessian};
-use crate::batch::{self, Batch};
 use crate::error::{Error, Result};
 use crate::mode::Mode;
 use crate::model_state::ModelState;
 use crate::operator::{ChunkMemory, LinearOperator, OperatorExt};
+use crate::samples::{self, Samples};
 use crate::solver::{EigenSolver, LanczosConfig};
 use crate::spectrum::TraceConfig;
 
@@ -120,17 +120,17 @@ impl<F> NoiseKernel<F> {
     /// [`Error::BatchSize`]; [`Error::InvalidSetting`]; [`Error::BatchesAreNoParts`] for batch normalization in
     /// training and for noise; [`Error::NotAMeanOverSamples`]; and everything of
     /// [`FullBatchHessian::new`](crate::operator::FullBatchHessian::new).
-    pub fn measure<M, B>(&self, model: &M, data: &B) -> Result<NoiseKernelMeasurement>
+    pub fn measure<M, S>(&self, model: &M, data: &S) -> Result<NoiseKernelMeasurement>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let NoiseKernelConfig { chunk_size, memory, mode, .. } = self.config;
         let state = ModelState::in_mode(model, mode)?;
         let (loss, quantity) = (&self.loss, "the noise-kernel norm");
         let whole = whole_hessian(&state, model, data, loss, (chunk_size, memory), quantity)?;
-        self.measure_operator(&whole, batch::n_samples(data)?)
+        self.measure_operator(&whole, samples::count(data)?)
     }
 
     /// K of any full-batch operator of n samples, for example a Gauss-Newton matrix.

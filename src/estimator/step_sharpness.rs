@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::model_state::ModelState;
 use crate::operator::{HessianLanes, LaneVectors, Lanes, row_dots};
 use crate::params::{ParamVector, finite, read};
+use crate::samples::Samples;
 
 /// The loss of one batch along one step, to second order.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,17 +82,17 @@ impl<F> BatchSharpness<F> {
     /// # Errors
     /// As [`measure`](Self::measure); a buffer of another space; [`Error::InvalidSetting`] for a `momentum` that
     /// is not finite; [`Error::NonFinite`] when no batch has a ratio.
-    pub fn measure_momentum<M, B>(
+    pub fn measure_momentum<M, S>(
         &mut self,
         model: &M,
-        data: &B,
+        data: &S,
         momentum: f64,
         buffer: &ParamVector,
     ) -> Result<StepSharpnessMeasurement>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         if !momentum.is_finite() {
             let (setting, value) = ("momentum", momentum.to_string());
@@ -118,16 +119,16 @@ impl<F> BatchSharpness<F> {
     ///
     /// # Errors
     /// As [`measure_momentum`](Self::measure_momentum).
-    pub fn measure_step<M, B>(
+    pub fn measure_step<M, S>(
         &mut self,
         model: &M,
-        data: &B,
+        data: &S,
         step: &ParamVector,
     ) -> Result<StepSharpnessMeasurement>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         self.along(model, data, |lanes| fixed_step(lanes, step))
     }
@@ -139,16 +140,16 @@ impl<F> BatchSharpness<F> {
     ///
     /// # Errors
     /// As [`measure_momentum`](Self::measure_momentum), and what `step` raises.
-    pub fn measure_steps<M, B>(
+    pub fn measure_steps<M, S>(
         &mut self,
         model: &M,
-        data: &B,
+        data: &S,
         mut step: impl FnMut(&ParamVector) -> Result<ParamVector>,
     ) -> Result<StepSharpnessMeasurement>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         self.along(model, data, |lanes| {
             let (gradients, [k, _]) = (lanes.gradients(), lanes.shape());
@@ -186,20 +187,20 @@ impl<F> BatchSharpness<F> {
         Ok(fixed_step(&lanes, step)?[0])
     }
 
-    fn along<M, B>(
+    fn along<M, S>(
         &mut self,
         model: &M,
-        data: &B,
+        data: &S,
         mut of_lanes: impl FnMut(&HessianLanes) -> Result<Vec<StepCurvature>>,
     ) -> Result<StepSharpnessMeasurement>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let began = Instant::now();
         let mut values = Vec::new();
-        let of_group = |group: &Group<'_, B>| {
+        let of_group = |group: &Group<'_, S>| {
             let found = of_lanes(group.lanes)?;
             let ratios = found.iter().map(StepCurvature::ratio).collect();
             values.extend(found);

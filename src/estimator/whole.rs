@@ -1,7 +1,7 @@
 //! The whole data set, as mini-batches are compared with it: its Hessian, its loss at other parameters, and
 //! the Hessians of its single samples.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use burn::module::Module;
@@ -10,7 +10,7 @@ use burn_dispatch::DispatchTensor;
 
 use super::monte_carlo::{Drawn, MonteCarlo};
 use super::sampling::{Draws, Sampling};
-use crate::batch::{self, Batch};
+use crate::batch::{self, Batch, BatchSignature};
 use crate::capture::{LossGraph, Source};
 use crate::compiled::bind;
 use crate::error::{Error, Result};
@@ -19,27 +19,29 @@ use crate::model_state::ModelState;
 use crate::operator::{ChunkMemory, FullBatchHessian, HessianLanes};
 use crate::params::{ParamVector, read_scalar};
 use crate::program::Program;
+use crate::samples::{self, Borrowed, Samples};
 
 /// The Hessian of a loss that is a mean over samples, checked: mini-batches then have the mean H_B = H and
 /// the mean gradient ∇L. At least two chunks, so that [`FullBatchHessian`] makes that check.
-pub(super) fn whole_hessian<M, B, F>(
+pub(super) fn whole_hessian<'a, M, S, F>(
     state: &ModelState,
     model: &M,
-    data: &B,
+    data: &'a S,
     loss: &F,
     (chunk_size, memory): (usize, ChunkMemory),
     quantity: &'static str,
-) -> Result<FullBatchHessian<B>>
+) -> Result<FullBatchHessian<Borrowed<'a, S>>>
 where
     M: Module,
-    B: Batch,
-    F: Fn(&M, B) -> Tensor<1>,
+    S: Samples,
+    F: Fn(&M, S::Batch) -> Tensor<1>,
 {
     if matches!(state.mode(), Mode::TrainWithNoise { .. }) {
         return Err(Error::BatchesAreNoParts { quantity });
     }
-    let chunk_size = chunk_size.min(batch::n_samples(data)?.div_ceil(2));
-    let hessian = FullBatchHessian::at(state.clone(), model, data, loss, chunk_size, memory);
+    let chunk_size = chunk_size.min(samples::count(data)?.div_ceil(2));
+    let hessian =
+        FullBatchHessian::at(state.clone(), model, Borrowed(data), loss, chunk_size, memory);
     match hessian {
         Err(Error::BatchStatisticsInChunks) => Err(Error::BatchesAreNoParts { quantity }),
         hessian => hessian,
@@ -57,17 +59,17 @@ pub(super) fn variance_factor(sampling: Sampling, n: usize, b: usize) -> f64 {
 }
 
 /// Calls `of_group` with the Hessians of single samples, as many side by side as fit the memory.
-pub(super) fn for_each_sample_group<M, B, F>(
+pub(super) fn for_each_sample_group<M, S, F>(
     state: &ModelState,
-    (model, data, loss): (&M, &B, &F),
+    (model, data, loss): (&M, &S, &F),
     samples: &[usize],
     memory_mib: usize,
     mut of_group: impl FnMut(&HessianLanes) -> Result<()>,
 ) -> Result<()>
 where
     M: Module,
-    B: Batch,
-    F: Fn(&M, B) -> Tensor<1>,
+    S: Samples,
+    F: Fn(&M, S::Batch) -> Tensor<1>,
 {
     let singles = MonteCarlo {
         batch_size: 1,
@@ -117,49 +119,79 @@ impl ForwardLoss {
 }
 
 /// The mean loss of a data set at any parameters, chunk by chunk. One forward pass per value.
-pub(super) struct LossAlong {
+pub(super) struct LossAlong<'a, S> {
     state: ModelState,
-    chunks: Vec<(f64, Arc<ForwardLoss>, Vec<DispatchTensor>)>,
+    data: &'a S,
+    chunks: Vec<ChunkLoss>,
 }
 
-impl LossAlong {
-    pub fn of<M, B, F>(
+struct ChunkLoss {
+    range: Range<usize>,
+    weight: f64,
+    forward: Arc<ForwardLoss>,
+    signature: BatchSignature,
+    kept: Option<Vec<DispatchTensor>>,
+}
+
+impl<'a, S: Samples> LossAlong<'a, S> {
+    /// With [`ChunkMemory::Recompute`] each value loads the chunks again.
+    pub fn of<M, F>(
         state: &ModelState,
         model: &M,
-        data: &B,
+        data: &'a S,
         loss: &F,
-        chunk_size: usize,
+        (chunk_size, memory): (usize, ChunkMemory),
     ) -> Result<Self>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
-        let n = batch::n_samples(data)?;
-        let (mut chunks, mut recorded) = (Vec::new(), None::<(usize, Arc<ForwardLoss>)>);
-        for start in (0..n).step_by(chunk_size.max(1)) {
-            let end = (start + chunk_size.max(1)).min(n);
-            let part = batch::slice(data, start..end);
-            let usable = recorded.filter(|(len, _)| B::TENSORS_ONLY && *len == end - start);
+        let (n, chunk_size) = (samples::count(data)?, chunk_size.max(1));
+        let (mut chunks, mut known) = (Vec::new(), None::<(BatchSignature, Arc<ForwardLoss>)>);
+        for start in (0..n).step_by(chunk_size) {
+            let range = start..(start + chunk_size).min(n);
+            let (batch, signature) = samples::range(data, range.clone(), state.space().device())?;
+            let usable = known.filter(|(of, _)| S::Batch::TENSORS_ONLY && *of == signature);
             let forward = match usable {
                 Some((_, forward)) => forward,
-                None => Arc::new(ForwardLoss::of(model, state, &part, loss)?),
+                None => Arc::new(ForwardLoss::of(model, state, &batch, loss)?),
             };
-            let weight = (end - start) as f64 / n as f64;
-            chunks.push((weight, forward.clone(), batch::tensors(part)));
-            recorded = Some((end - start, forward));
+            known = Some((signature.clone(), forward.clone()));
+            let weight = range.len() as f64 / n as f64;
+            let kept = (memory == ChunkMemory::Keep).then(|| batch::tensors(batch));
+            chunks.push(ChunkLoss { range, weight, forward, signature, kept });
         }
-        Ok(Self { state: state.clone(), chunks })
+        Ok(Self { state: state.clone(), data, chunks })
     }
 
     /// L(params).
     pub fn at(&self, params: &ParamVector) -> Result<f64> {
         self.state.space().check(params.space())?;
         let state = self.state.with_params(params);
-        let mut total = 0.0;
-        for (number, (weight, forward, tensors)) in self.chunks.iter().enumerate() {
-            total += weight * forward.at(&state.with_operator(number), tensors)?;
+        let (device, mut total) = (self.state.space().device(), 0.0);
+        for (number, chunk) in self.chunks.iter().enumerate() {
+            let tensors = match &chunk.kept {
+                Some(tensors) => tensors.clone(),
+                None => {
+                    let range = chunk.range.clone();
+                    batch::tensors(samples::range_again(
+                        self.data,
+                        range,
+                        &chunk.signature,
+                        device,
+                    )?)
+                }
+            };
+            total += chunk.weight * chunk.forward.at(&state.with_operator(number), &tensors)?;
         }
         Ok(total)
+    }
+
+    /// L(θ) where the model is; fails where it is another one than `before` of the same data.
+    pub fn here(&self, before: f64) -> Result<f64> {
+        let loss = self.at(&self.state.params())?;
+        let n = self.chunks.last().map_or(0, |chunk| chunk.range.end);
+        samples::check_same_loss(&(0..n), before, loss)?;
+        Ok(loss)
     }
 }

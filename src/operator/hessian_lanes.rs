@@ -365,6 +365,5 @@ fn stacked<B: Batch>(batches: &[B], space: &ParamSpace) -> Result<Vec<DispatchTe
         }
     }
     let tensors: Vec<_> = batches.iter().map(|b| batch::tensors(b.clone())).collect();
-    let stack = |i: usize| Value::cat(tensors.iter().map(|t| t[i].clone()).collect());
-    Ok((0..signature.0.len()).filter_map(stack).map(Value::into_tensor).collect())
+    Ok(batch::joined(&tensors))
 }

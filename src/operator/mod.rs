@@ -19,7 +19,6 @@ mod optimizer_state;
 mod preconditioned;
 mod predictive;
 mod projected;
-mod streamed;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,7 +46,6 @@ pub use optimizer_state::{OptimizerState, StepRule};
 pub use preconditioned::PreconditionedOperator;
 pub use predictive::Predictive;
 pub use projected::{ProjectedOperator, Subspace};
-pub use streamed::StreamedHessian;
 
 /// A symmetric linear operator A on a parameter space.
 pub trait LinearOperator {

@@ -16,6 +16,7 @@ mod operators;
 mod params;
 mod references;
 mod rules;
+mod samples;
 mod solvers;
 mod spectrum;
 mod stability;

@@ -21,7 +21,7 @@ use burn_sharpness::LinearOperator;
 use crate::common::{assert_close, float, max_abs, wave};
 
 pub type Matrix = Vec<Vec<f64>>;
-pub type Samples<const D: usize> = (Tensor<D>, Tensor<1, Int>);
+pub type Labelled<const D: usize> = (Tensor<D>, Tensor<1, Int>);
 
 /// f64 rounds at 2e-16; about a hundred operations in sequence, and sums that cancel to a hundredth.
 pub const F64: f64 = 1e-11;
@@ -82,7 +82,7 @@ pub fn wavy<M: Module>(model: M) -> M {
     model.map(&mut Wavy(0.1))
 }
 
-pub fn samples<const D: usize>(shape: [usize; D], classes: usize) -> Samples<D> {
+pub fn samples<const D: usize>(shape: [usize; D], classes: usize) -> Labelled<D> {
     let x = float(wave(shape.iter().product(), 0.7), shape, DType::F64, &device());
     let labels: Vec<i64> = (0..shape[0]).map(|i| ((3 * i + 1) % classes) as i64).collect();
     (x, Tensor::from_ints(labels.as_slice(), &device()))

@@ -21,12 +21,12 @@ use super::monte_carlo::{MonteCarlo, lane_seed};
 use super::sampling::{Draws, Sampling};
 use super::whole::{variance_factor, whole_hessian};
 use super::{Estimate, TopEigenvalue};
-use crate::batch::{self, Batch};
 use crate::error::{Error, Result};
 use crate::mode::Mode;
 use crate::model_state::ModelState;
 use crate::operator::{ChunkMemory, FullBatchHessian, HessianLanes, Lanes, row_dots};
 use crate::params::{ParamVector, finite, read};
+use crate::samples::{self, Samples};
 use crate::solver::{EigenResult, EigenSolver, LanczosConfig};
 
 pub use power_law::{Crossover, PowerLaw, PowerLawPoint};
@@ -195,15 +195,15 @@ impl<F> SharpnessGap<F> {
     /// [`Error::BatchSize`]; [`Error::InvalidSetting`] for no batch size; [`Error::BatchesAreNoParts`] for batch
     /// normalization in training and for noise; [`Error::NotAMeanOverSamples`]; and everything of
     /// [`FullBatchHessian::new`]. Not converging is counted in the result.
-    pub fn measure<M, B>(&mut self, model: &M, data: &B) -> Result<SharpnessGapMeasurement>
+    pub fn measure<M, S>(&mut self, model: &M, data: &S) -> Result<SharpnessGapMeasurement>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let began = Instant::now();
         let (config, loss) = (&self.config, &self.loss);
-        self.check(batch::n_samples(data)?)?;
+        self.check(samples::count(data)?)?;
         let state = ModelState::in_mode(model, config.mode)?;
         let chunks = (config.chunk_size, config.memory);
         let whole = whole_hessian(&state, model, data, loss, chunks, "the sharpness gap")?;
@@ -219,7 +219,7 @@ impl<F> SharpnessGap<F> {
             let inputs = (model, data, loss);
             SecondOrder::measure(&state, inputs, &pairs, (m, seed, config.memory_mib))?
         };
-        let (n, mut gaps, mut draw) = (batch::n_samples(data)?, Vec::new(), 0);
+        let (n, mut gaps, mut draw) = (samples::count(data)?, Vec::new(), 0);
         for position in 0..config.batch_sizes.len() {
             let (found, of_draw) = self.at(position, model, data, &full_batch)?;
             let factor = variance_factor(config.sampling, n, found.batch_size);
@@ -261,17 +261,17 @@ impl<F> SharpnessGap<F> {
     }
 
     /// The gap at batch size number `position`.
-    fn at<M, B>(
+    fn at<M, S>(
         &self,
         position: usize,
         model: &M,
-        data: &B,
+        data: &S,
         full_batch: &TopEigenvalue,
     ) -> Result<(GapAtBatchSize, u64)>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let (monte_carlo, solver) = (self.config.monte_carlo(position), self.config.solver());
         let v1 = &full_batch.vector;
@@ -332,8 +332,8 @@ fn rayleigh_quotients(lanes: &HessianLanes, v: &ParamVector) -> Result<Vec<f64>>
     quotients.into_iter().map(|q| finite("vᵀH_Bv", q)).collect()
 }
 
-fn top_eigenvalue<B: Batch>(
-    whole: &FullBatchHessian<B>,
+fn top_eigenvalue<S>(
+    whole: &FullBatchHessian<S>,
     pairs: &EigenResult,
     began: Instant,
 ) -> TopEigenvalue {

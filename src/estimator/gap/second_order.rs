@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use crate::batch::{self, Batch};
 use crate::error::Result;
 use crate::estimator::sampling::{Sampling, draw_batches};
 use crate::estimator::whole::for_each_sample_group;
 use crate::model_state::ModelState;
 use crate::operator::{HessianLanes, LaneVectors, Lanes, row_dots};
 use crate::params::{ParamVector, finite, read};
+use crate::samples::{self, Samples};
 use crate::solver::{EigenPair, EigenResult};
 
 /// The variances of the second-order gap.
@@ -79,16 +79,16 @@ impl SecondOrder {
 
     /// From the top pairs of the full-batch Hessian; `None` where the residuals of the top two do not tell
     /// their eigenvalues apart.
-    pub(super) fn measure<M, B, F>(
+    pub(super) fn measure<M, S, F>(
         state: &ModelState,
-        (model, data, loss): (&M, &B, &F),
+        (model, data, loss): (&M, &S, &F),
         pairs: &EigenResult,
         (n_wanted, seed, memory_mib): (Option<usize>, u64, usize),
     ) -> Result<Option<Self>>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let began = Instant::now();
         let (first, others) = (pairs.first(), &pairs.pairs[1..]);
@@ -99,7 +99,7 @@ impl SecondOrder {
         if distance <= first.residual_norm + second.residual_norm + rounding {
             return Ok(None);
         }
-        let n = batch::n_samples(data)?;
+        let n = samples::count(data)?;
         let samples: Vec<usize> = match n_wanted {
             None => (0..n).collect(),
             Some(m) => draw_batches(Sampling::WithoutReplacement, n, m, 1, seed, 0)?.concat(),

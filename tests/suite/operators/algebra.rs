@@ -7,11 +7,11 @@ use burn_sharpness::{ParamBlock, ParamVector};
 use super::curvature::cross_entropy;
 use super::*;
 
-fn whole(model: &Mlp, (x, y): Samples<2>) -> Tensor<1> {
+fn whole(model: &Mlp, (x, y): Labelled<2>) -> Tensor<1> {
     cross_entropy(model.forward(x), y, ())
 }
 
-fn hessian(model: &Mlp, batch: Samples<2>) -> HessianOperator {
+fn hessian(model: &Mlp, batch: Labelled<2>) -> HessianOperator {
     HessianOperator::new(model, batch, whole).unwrap()
 }
 
@@ -27,8 +27,8 @@ fn vectors(operator: &dyn LinearOperator, phases: &[f64]) -> Vec<ParamVector> {
 #[test]
 fn sums_multiples_and_shifts() {
     let (model, batch) = (Mlp::new(4, 5, 3), samples([6, 4], 3));
-    let outputs = |model: &Mlp, (x, _): Samples<2>| model.forward(x);
-    let loss = |f: Tensor<2>, (_, y): Samples<2>| cross_entropy(f, y, ());
+    let outputs = |model: &Mlp, (x, _): Labelled<2>| model.forward(x);
+    let loss = |f: Tensor<2>, (_, y): Labelled<2>| cross_entropy(f, y, ());
     let h = hessian(&model, batch.clone());
     let g = GaussNewtonOperator::new(&model, batch, outputs, loss).unwrap();
     let (dense_h, dense_g) = (h.to_dense().unwrap(), g.to_dense().unwrap());

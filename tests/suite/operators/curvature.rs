@@ -31,29 +31,29 @@ fn diagonal(values: impl Iterator<Item = f64>) -> Matrix {
 /// at every output.
 fn check<M: Module, const D: usize>(
     model: &M,
-    batch: &Samples<D>,
+    batch: &Labelled<D>,
     forward: fn(&M, Tensor<D>) -> Tensor<2>,
 ) {
-    let outputs = |model: &M, (x, _): Samples<D>| forward(model, x);
+    let outputs = |model: &M, (x, _): Labelled<D>| forward(model, x);
     let j = jacobian(model, &batch.0, forward);
     let f = values(&forward(model, batch.0.clone()));
     let n = f.len();
 
-    let entropy = |f: Tensor<2>, (_, y): Samples<D>| cross_entropy(f, y, ());
+    let entropy = |f: Tensor<2>, (_, y): Labelled<D>| cross_entropy(f, y, ());
     let g = GaussNewtonOperator::new(model, batch.clone(), outputs, entropy).unwrap();
     check_dense(&g, &sandwich(&j, &softmax_curvature(&f, 3)), "cross entropy");
-    let plain = |model: &M, (x, y): Samples<D>| cross_entropy(forward(model, x), y, ());
+    let plain = |model: &M, (x, y): Labelled<D>| cross_entropy(forward(model, x), y, ());
     let hessian = HessianOperator::new(model, batch.clone(), plain).unwrap();
     assert!((g.loss() - hessian.loss()).abs() <= F64 * g.loss().abs());
     let gradients = (g.gradient().to_values().unwrap(), hessian.gradient().to_values().unwrap());
     assert_close(&gradients.0, &gradients.1, F64, "gradient");
 
-    let square = |f: Tensor<2>, _: Samples<D>| f.powi_scalar(2).mean();
+    let square = |f: Tensor<2>, _: Labelled<D>| f.powi_scalar(2).mean();
     let g = GaussNewtonOperator::new(model, batch.clone(), outputs, square).unwrap();
     let scale = 2.0 / n as f64;
     check_dense(&g, &sandwich(&j, &diagonal(f.iter().map(|_| scale))), "squared error");
 
-    let smooth = |f: Tensor<2>, _: Samples<D>| log_cosh(f);
+    let smooth = |f: Tensor<2>, _: Labelled<D>| log_cosh(f);
     let g = GaussNewtonOperator::new(model, batch.clone(), outputs, smooth).unwrap();
     let curvature = f.iter().map(|f| (f - 0.5).cosh().powi(-2) / n as f64);
     check_dense(&g, &sandwich(&j, &diagonal(curvature)), "log cosh");
@@ -73,16 +73,16 @@ fn a_cnn_has_the_matrix_of_its_jacobian() {
 fn a_linear_model_has_its_hessian() {
     let model = wavy(LinearConfig::new(4, 3).init(&device()));
     let batch = samples([7, 4], 3);
-    let outputs = |model: &Linear, (x, _): Samples<2>| model.forward(x);
-    let loss = |f: Tensor<2>, (_, y): Samples<2>| cross_entropy(f, y, ());
-    let plain = |model: &Linear, (x, y): Samples<2>| cross_entropy(model.forward(x), y, ());
+    let outputs = |model: &Linear, (x, _): Labelled<2>| model.forward(x);
+    let loss = |f: Tensor<2>, (_, y): Labelled<2>| cross_entropy(f, y, ());
+    let plain = |model: &Linear, (x, y): Labelled<2>| cross_entropy(model.forward(x), y, ());
     let g = GaussNewtonOperator::new(&model, batch.clone(), outputs, loss).unwrap();
     let hessian = HessianOperator::new(&model, batch, plain).unwrap();
     check_dense(&g, &hessian.to_dense().unwrap(), "linear model");
     // And only such a model: a hidden layer makes them differ.
     let (model, batch) = (Mlp::new(4, 5, 3), samples([7, 4], 3));
-    let outputs = |model: &Mlp, (x, _): Samples<2>| model.forward(x);
-    let plain = |model: &Mlp, (x, y): Samples<2>| cross_entropy(model.forward(x), y, ());
+    let outputs = |model: &Mlp, (x, _): Labelled<2>| model.forward(x);
+    let plain = |model: &Mlp, (x, y): Labelled<2>| cross_entropy(model.forward(x), y, ());
     let g = GaussNewtonOperator::new(&model, batch.clone(), outputs, loss).unwrap();
     let hessian = HessianOperator::new(&model, batch, plain).unwrap();
     let (g, h) = (g.to_dense().unwrap(), hessian.to_dense().unwrap());
@@ -94,8 +94,8 @@ fn a_linear_model_has_its_hessian() {
 #[test]
 fn solvers_find_its_ends_in_row_space_too() {
     let (model, batch) = (Mlp::new(120, 90, 3), samples([3, 120], 3));
-    let outputs = |model: &Mlp, (x, _): Samples<2>| model.forward(x);
-    let loss = |f: Tensor<2>, (_, y): Samples<2>| cross_entropy(f, y, ());
+    let outputs = |model: &Mlp, (x, _): Labelled<2>| model.forward(x);
+    let loss = |f: Tensor<2>, (_, y): Labelled<2>| cross_entropy(f, y, ());
     let g = GaussNewtonOperator::new(&model, batch.clone(), outputs, loss).unwrap();
     assert!(g.lanes().unwrap().is_some());
     // The eigenvalues that are not zero are those of M^½ J Jᵀ M^½, or of M J Jᵀ: nine of them. Their sums
@@ -122,8 +122,8 @@ fn solvers_find_its_ends_in_row_space_too() {
 #[test]
 fn it_is_positive_semi_definite() {
     let (model, batch) = (Mlp::new(4, 5, 3), samples([6, 4], 3));
-    let outputs = |model: &Mlp, (x, _): Samples<2>| model.forward(x);
-    let loss = |f: Tensor<2>, (_, y): Samples<2>| cross_entropy(f, y, ());
+    let outputs = |model: &Mlp, (x, _): Labelled<2>| model.forward(x);
+    let loss = |f: Tensor<2>, (_, y): Labelled<2>| cross_entropy(f, y, ());
     let g = GaussNewtonOperator::new(&model, batch, outputs, loss).unwrap();
     let rows = g.to_dense().unwrap();
     let dense = DenseOperator::from_rows(&rows, DType::F64, &device()).unwrap();
@@ -141,8 +141,8 @@ fn it_is_positive_semi_definite() {
 #[test]
 fn no_curvature_is_zero() {
     let (model, batch) = (Mlp::new(4, 5, 3), samples([6, 4], 3));
-    let outputs = |model: &Mlp, (x, _): Samples<2>| model.forward(x);
-    let linear = |f: Tensor<2>, _: Samples<2>| f.mean();
+    let outputs = |model: &Mlp, (x, _): Labelled<2>| model.forward(x);
+    let linear = |f: Tensor<2>, _: Labelled<2>| f.mean();
     let g = GaussNewtonOperator::new(&model, batch, outputs, linear).unwrap();
     assert!(g.gradient().norm().unwrap() > 0.0);
     let v = g.space().from_values(&wave(g.dim(), 0.3)).unwrap();
@@ -153,8 +153,8 @@ fn no_curvature_is_zero() {
 fn it_compiles_once_and_leaves_the_model_alone() {
     let (model, batch) = (Mlp::new(7, 5, 3), samples([6, 7], 3));
     let before = parameters(&model);
-    let outputs = |model: &Mlp, (x, _): Samples<2>| model.forward(x);
-    let loss = |f: Tensor<2>, (_, y): Samples<2>| cross_entropy(f, y, ());
+    let outputs = |model: &Mlp, (x, _): Labelled<2>| model.forward(x);
+    let loss = |f: Tensor<2>, (_, y): Labelled<2>| cross_entropy(f, y, ());
     let compilations = || {
         let before = graph_work().compilations;
         let g = GaussNewtonOperator::new(&model, batch.clone(), outputs, loss).unwrap();

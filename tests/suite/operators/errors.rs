@@ -10,7 +10,7 @@ use burn_sharpness::{Error, ParamBlock, ParamSpace};
 use super::curvature::cross_entropy;
 use super::*;
 
-type Batch2 = Samples<2>;
+type Batch2 = Labelled<2>;
 
 fn outputs(model: &Mlp, (x, _): Batch2) -> Tensor<2> {
     model.forward(x)

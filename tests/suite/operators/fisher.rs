@@ -9,18 +9,18 @@ use burn_sharpness::prelude::*;
 use super::curvature::cross_entropy;
 use super::*;
 
-fn outputs(model: &Mlp, (x, _): Samples<2>) -> Tensor<2> {
+fn outputs(model: &Mlp, (x, _): Labelled<2>) -> Tensor<2> {
     model.forward(x)
 }
 
-fn entropy(f: Tensor<2>, (_, y): Samples<2>) -> Tensor<1> {
+fn entropy(f: Tensor<2>, (_, y): Labelled<2>) -> Tensor<1> {
     cross_entropy(f, y, ())
 }
 
 /// The gradient of each sample's own loss, by burn.
 fn sample_gradients<M: Module, const D: usize>(
     model: &M,
-    (x, y): &Samples<D>,
+    (x, y): &Labelled<D>,
     forward: fn(&M, Tensor<D>) -> Tensor<2>,
 ) -> Matrix {
     let one = |i| {
@@ -71,8 +71,8 @@ fn the_exact_one_is_the_gauss_newton_matrix_of_the_likelihood() {
 #[test]
 fn predictions_of_a_sample_add_up() {
     let (model, batch) = (Mlp::new(4, 5, 3), samples([6, 4], 3));
-    let flat = |model: &Mlp, (x, _): Samples<2>| model.forward(x);
-    let deep = |model: &Mlp, (x, _): Samples<2>| model.forward(x).reshape([2, 3, 3]);
+    let flat = |model: &Mlp, (x, _): Labelled<2>| model.forward(x);
+    let deep = |model: &Mlp, (x, _): Labelled<2>| model.forward(x).reshape([2, 3, 3]);
     let predictive = Predictive::Categorical;
     let flat = FisherOperator::exact(&model, batch.clone(), flat, predictive, Mode::Train).unwrap();
     let flat = flat.to_dense().unwrap();
@@ -133,8 +133,8 @@ fn the_empirical_one_is_the_second_moment_of_sample_gradients() {
 
     let (model, batch) = (Cnn::new(), samples([3, 2, 4, 4], 3));
     let gradients = sample_gradients(&model, &batch, Cnn::forward);
-    let outputs = |model: &Cnn, (x, _): Samples<4>| model.forward(x);
-    let entropy = |f: Tensor<2>, (_, y): Samples<4>| cross_entropy(f, y, ());
+    let outputs = |model: &Cnn, (x, _): Labelled<4>| model.forward(x);
+    let entropy = |f: Tensor<2>, (_, y): Labelled<4>| cross_entropy(f, y, ());
     let fisher =
         FisherOperator::empirical(&model, batch.clone(), outputs, entropy, Mode::Train).unwrap();
     check_dense(&fisher, &second_moment(&gradients), "CNN");

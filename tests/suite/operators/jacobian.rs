@@ -9,11 +9,11 @@ use super::*;
 
 fn check<M: Module, const D: usize>(
     model: &M,
-    batch: &Samples<D>,
+    batch: &Labelled<D>,
     forward: fn(&M, Tensor<D>) -> Tensor<2>,
 ) {
     let before = parameters(model);
-    let outputs = |model: &M, (x, _): Samples<D>| forward(model, x);
+    let outputs = |model: &M, (x, _): Labelled<D>| forward(model, x);
     let expected = jacobian(model, &batch.0, forward);
     let operator = JacobianOperator::new(model, batch.clone(), outputs, Mode::Train).unwrap();
     let f = forward(model, batch.0.clone());
@@ -61,7 +61,7 @@ fn a_cnn_has_the_jacobian_of_burn() {
 #[test]
 fn it_compiles_once() {
     let (model, batch) = (Mlp::new(9, 5, 3), samples([6, 9], 3));
-    let outputs = |model: &Mlp, (x, _): Samples<2>| model.forward(x);
+    let outputs = |model: &Mlp, (x, _): Labelled<2>| model.forward(x);
     let compilations = || {
         let before = graph_work().compilations;
         drop(JacobianOperator::new(&model, batch.clone(), outputs, Mode::Train).unwrap());

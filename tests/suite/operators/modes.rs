@@ -40,14 +40,14 @@ fn forward(model: &Noisy, x: Tensor<2>) -> Tensor<2> {
     model.head.forward(model.dropout.forward(model.norm.forward(x)))
 }
 
-fn outputs(model: &Noisy, (x, _): Samples<2>) -> Tensor<2> {
+fn outputs(model: &Noisy, (x, _): Labelled<2>) -> Tensor<2> {
     forward(model, x)
 }
 
 fn matrices(mode: Mode) -> (Matrix, Matrix) {
     let (model, batch) = (model(), samples([6, 4], 3));
-    let entropy = |f: Tensor<2>, (_, y): Samples<2>| cross_entropy(f, y, ());
-    let whole = |model: &Noisy, (x, y): Samples<2>| cross_entropy(forward(model, x), y, ());
+    let entropy = |f: Tensor<2>, (_, y): Labelled<2>| cross_entropy(f, y, ());
+    let whole = |model: &Noisy, (x, y): Labelled<2>| cross_entropy(forward(model, x), y, ());
     let g = GaussNewtonOperator::in_mode(&model, batch.clone(), outputs, entropy, mode).unwrap();
     let hessian = HessianOperator::in_mode(&model, batch.clone(), whole, mode).unwrap();
     let fisher = Predictive::Categorical;

@@ -16,7 +16,7 @@ use super::*;
 
 const RATE: f64 = 0.02;
 
-fn loss(model: &Mlp, (x, y): Samples<2>) -> Tensor<1> {
+fn loss(model: &Mlp, (x, y): Labelled<2>) -> Tensor<1> {
     cross_entropy(model.forward(x), y, ())
 }
 
