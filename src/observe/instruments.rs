@@ -9,7 +9,6 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 use super::config::SharpnessMonitorConfig;
 use super::{Measure, Spectrum, Value};
-use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::estimator::{
     BatchSharpness, BatchSharpnessConfig, FullBatchSharpness, FullBatchSharpnessConfig,
@@ -20,13 +19,14 @@ use crate::operator::{
     ChunkMemory, FullBatchHessian, HessianOperator, LinearOperator, OperatorExt, ParamGroup,
 };
 use crate::params::{ParamBlock, ParamVector};
+use crate::samples::{Borrowed, Samples};
 use crate::solver::{EigenSolver, LanczosConfig};
 
 /// What is measured: a model, all data, and the batch of a training step.
-pub(super) struct Subject<'a, M, B> {
+pub(super) struct Subject<'a, M, S: Samples> {
     pub model: &'a M,
-    pub data: &'a B,
-    pub batch: Option<&'a B>,
+    pub data: &'a S,
+    pub batch: Option<&'a S::Batch>,
 }
 
 /// One estimator per quantity, with its memory.
@@ -75,18 +75,18 @@ impl<F: Clone> Instruments<F> {
 impl<F> Instruments<F> {
     /// Measures a quantity over `n_units` mini-batches, where it is one over mini-batches. `loss` is set to
     /// that of all data if it is not known and comes along.
-    pub fn measure<M, B>(
+    pub fn measure<M, S>(
         &mut self,
         measure: &Measure,
-        subject: &Subject<'_, M, B>,
+        subject: &Subject<'_, M, S>,
         n_units: usize,
         is_warm: bool,
         loss: &mut Option<f64>,
     ) -> Result<Value>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let Subject { model, data, batch } = *subject;
         let live = || batch.cloned().ok_or_else(|| unmeasured(measure));
@@ -137,11 +137,11 @@ impl<F> Instruments<F> {
     }
 
     /// λ_max of the Hessian of all data on the parameters at or below a path.
-    fn group<M, B>(&mut self, path: &str, model: &M, data: &B, is_warm: bool) -> Result<Value>
+    fn group<M, S>(&mut self, path: &str, model: &M, data: &S, is_warm: bool) -> Result<Value>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let hessian = self.whole(model, data)?;
         let space = hessian.space().clone();
@@ -168,11 +168,11 @@ impl<F> Instruments<F> {
         })
     }
 
-    fn gap<M, B>(&mut self, batch_size: usize, model: &M, data: &B) -> Result<Value>
+    fn gap<M, S>(&mut self, batch_size: usize, model: &M, data: &S) -> Result<Value>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let mut gap = SharpnessGapConfig::new(vec![batch_size])
             .with_num_batches(self.config.num_batches)
@@ -194,11 +194,11 @@ impl<F> Instruments<F> {
     }
 
     /// The density of eigenvalues of the Hessian of all data, and its mean as a value.
-    pub fn spectrum<M, B>(&mut self, subject: &Subject<'_, M, B>) -> Result<(Spectrum, Value)>
+    pub fn spectrum<M, S>(&mut self, subject: &Subject<'_, M, S>) -> Result<(Spectrum, Value)>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let Some((_, config)) = self.config.spectrum.clone() else {
             return Err(unmeasured(&Measure::Custom("spectrum".into())));
@@ -211,15 +211,16 @@ impl<F> Instruments<F> {
         Ok((Spectrum::from(&density), Value { n_hvps: density.n_applies, ..value }))
     }
 
-    fn whole<M, B>(&self, model: &M, data: &B) -> Result<FullBatchHessian<B>>
+    fn whole<'a, M, S>(&self, model: &M, data: &'a S) -> Result<FullBatchHessian<Borrowed<'a, S>>>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let state = ModelState::in_mode(model, self.config.mode)?.with_measurement(self.n_others);
         let chunk_size = self.config.chunk_size;
-        FullBatchHessian::at(state, model, data, &self.loss, chunk_size, ChunkMemory::Keep)
+        let (loss, data) = (&self.loss, Borrowed(data));
+        FullBatchHessian::at(state, model, data, loss, chunk_size, ChunkMemory::Keep)
     }
 }
 

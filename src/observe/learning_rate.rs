@@ -8,13 +8,13 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::estimator::{BatchSharpnessConfig, Estimate, FullBatchSharpnessConfig};
 use crate::mode::Mode;
 use crate::model_state::ModelState;
 use crate::operator::{ChunkMemory, FullBatchHessian, OperatorExt};
 use crate::params::ParamVector;
+use crate::samples::{Borrowed, Samples};
 use crate::solver::{EigenSolver, LanczosConfig};
 use crate::stability::{Quantity, Stability};
 
@@ -105,11 +105,11 @@ impl<F> LearningRateFinder<F> {
     /// [`find_preconditioned`](Self::find_preconditioned). As
     /// [`BatchSharpness::measure`](crate::estimator::BatchSharpness::measure) and
     /// [`FullBatchSharpness::measure`](crate::estimator::FullBatchSharpness::measure).
-    pub fn find<M, B>(&self, model: &M, data: &B, edge: &Stability) -> Result<LargestLearningRate>
+    pub fn find<M, S>(&self, model: &M, data: &S, edge: &Stability) -> Result<LargestLearningRate>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let config = &self.config;
         let (value, n_hvps) = match edge.quantity() {
@@ -142,23 +142,24 @@ impl<F> LearningRateFinder<F> {
     /// # Errors
     /// As [`find`](Self::find); [`Error::InvalidSetting`] for an edge without a preconditioner, or
     /// with L2 decay.
-    pub fn find_preconditioned<M, B>(
+    pub fn find_preconditioned<M, S>(
         &self,
         model: &M,
-        data: &B,
+        data: &S,
         edge: &Stability,
         preconditioner: &ParamVector,
     ) -> Result<LargestLearningRate>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let config = &self.config;
         match edge.quantity() {
             Quantity::PreconditionedSharpness { l2_decay: 0.0 } => {
                 let state = ModelState::in_mode(model, config.mode)?;
                 let (chunk_size, keep) = (config.chunk_size, ChunkMemory::Keep);
+                let data = Borrowed(data);
                 let hessian =
                     FullBatchHessian::at(state, model, data, &self.loss, chunk_size, keep)?;
                 let operator = hessian.preconditioned(preconditioner)?;

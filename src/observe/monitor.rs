@@ -15,8 +15,8 @@ use super::stopwatch::Stopwatch;
 use super::training_step::TrainingStep;
 use super::warm_start::WarmStart;
 use super::{History, Measure, Observe, Row, RowPhase, Value};
-use crate::batch::{self, Batch};
 use crate::error::{Error, Result};
+use crate::samples::{self, Samples};
 use crate::stability::{PhaseDetector, SgdStabilityConfig, Stability};
 
 /// One quantity (`None`: the spectrum), and when it was measured at which cost.
@@ -138,16 +138,16 @@ impl<F> SharpnessMonitor<F> {
     /// What the estimators raise, for example [`Error::NonFinite`] when the training diverged: the row is
     /// recorded with the message, quantities that were measured before stay in it, and the monitor
     /// goes on at the next step that is due. What a sink raises.
-    pub fn observe<M, B>(
+    pub fn observe<M, S>(
         &mut self,
         at: impl Into<TrainingStep>,
         model: &M,
-        data: &B,
+        data: &S,
     ) -> Result<Option<&Row>>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         self.see(at.into(), model, data, None)
     }
@@ -157,35 +157,35 @@ impl<F> SharpnessMonitor<F> {
     ///
     /// # Errors
     /// As [`observe`](Self::observe).
-    pub fn observe_with_batch<M, B>(
+    pub fn observe_with_batch<M, S>(
         &mut self,
         at: impl Into<TrainingStep>,
         model: &M,
-        data: &B,
-        batch: &B,
+        data: &S,
+        batch: &S::Batch,
     ) -> Result<Option<&Row>>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         self.see(at.into(), model, data, Some(batch))
     }
 
-    fn see<M, B>(
+    fn see<M, S>(
         &mut self,
         at: TrainingStep,
         model: &M,
-        data: &B,
-        batch: Option<&B>,
+        data: &S,
+        batch: Option<&S::Batch>,
     ) -> Result<Option<&Row>>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         self.stopwatch.tick(at.step);
-        let n_samples = batch::n_samples(data)?;
+        let n_samples = samples::count(data)?;
         let epoch = at.epoch.unwrap_or(at.step * self.config.batch_size / n_samples);
         let due = self.due(at.step, epoch, n_samples, batch.is_some());
         if due.is_empty() {
@@ -286,20 +286,20 @@ impl<F> SharpnessMonitor<F> {
     }
 
     /// Measures what is due, until something fails.
-    fn measure<M, B>(
+    fn measure<M, S>(
         &mut self,
         row: &mut Row,
         due: &[(usize, usize)],
-        subject: &Subject<'_, M, B>,
+        subject: &Subject<'_, M, S>,
     ) -> Result<()>
     where
         M: Module,
-        B: Batch,
-        F: Fn(&M, B) -> Tensor<1>,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let mut first = Ok(());
         for &(number, n_units) in due {
-            let size = self.size(number, batch::n_samples(subject.data)?);
+            let size = self.size(number, samples::count(subject.data)?);
             let watch = &mut self.watches[number];
             let began = Instant::now();
             let is_warm = watch.warm_start.is_worthwhile();
