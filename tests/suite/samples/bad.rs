@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use burn_sharpness::estimator::CriticalSharpnessConfig;
+use burn_sharpness::estimator::{CriticalSharpnessConfig, draw_batches};
 use burn_sharpness::prelude::*;
 use burn_sharpness::{Error, Result};
 
@@ -131,8 +131,8 @@ fn sources_that_give_another_batch_each_time() {
     assert_eq!(critical.unwrap_err(), Error::SamplesChanged { samples: (0..N).collect() });
 }
 
-/// A source that says that it is row-wise, and pads.
-struct Padding;
+/// A source that says that it is row-wise, and widens a batch with a certain sample, as padding would.
+struct Padding(usize);
 
 impl Samples for Padding {
     type Batch = Pair;
@@ -143,11 +143,7 @@ impl Samples for Padding {
 
     fn select(&self, indices: &[usize]) -> Result<Pair> {
         let (x, y) = batch(indices);
-        Ok((
-            x.narrow(1, 0, 3)
-                .repeat_dim(1, if indices.len() > 4 || indices.contains(&0) { 3 } else { 2 }),
-            y,
-        ))
+        Ok((x.narrow(1, 0, 3).repeat_dim(1, if indices.contains(&self.0) { 3 } else { 2 }), y))
     }
 
     fn is_row_wise(&self) -> bool {
@@ -157,12 +153,14 @@ impl Samples for Padding {
 
 #[test]
 fn rows_that_are_none() {
+    let batches = draw_batches(Sampling::WithoutReplacement, N, 4, 16, 0, 0).unwrap();
+    let later = *batches[1].iter().find(|i| !batches[0].contains(i)).unwrap();
     // Several batches side by side, and one at a time.
     for memory_mib in [64, 0] {
         let config = MiniBatchSharpnessConfig::new(4).with_memory_mib(memory_mib);
         // Without the width of six that the model takes, the loss itself would fail.
         let narrow = |model: &Net, (x, y): Pair| loss(model, (x.narrow(1, 0, 6), y));
-        let error = config.init(narrow).measure(&model(), &Padding).unwrap_err();
+        let error = config.init(narrow).measure(&model(), &Padding(later)).unwrap_err();
         assert!(matches!(error, Error::SamplesChanged { .. }), "{error}");
     }
 }
