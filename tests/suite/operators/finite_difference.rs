@@ -7,12 +7,12 @@ use burn_sharpness::prelude::*;
 
 use super::*;
 
-fn loss(model: &Mlp, (x, y): Samples<2>) -> Tensor<1> {
+fn loss(model: &Mlp, (x, y): Labelled<2>) -> Tensor<1> {
     super::curvature::cross_entropy(model.forward(x), y, ())
 }
 
 /// The same loss, scaled by a number that is read from the device.
-fn reading(model: &Mlp, (x, y): Samples<2>) -> Tensor<1> {
+fn reading(model: &Mlp, (x, y): Labelled<2>) -> Tensor<1> {
     let scale = x.clone().abs().max().into_scalar::<f64>();
     loss(model, (x, y)) * scale
 }
