@@ -45,6 +45,7 @@
 //! | Gauss-Newton, Fisher, NTK, per layer, preconditioned | [`operator`] |
 //! | the gap between mini-batch and full batch, gradient noise, steps of any optimizer | [`estimator`] |
 //! | compare with the edge of my optimizer, tell phases of a run | [`stability`] |
+//! | pictures of a run | `plot`, with the feature `plot` |
 //! | an operator of my own | [`ClosureOperator`](operator::ClosureOperator) |
 //! | pass my own batch type | [`Batch`], [`batch!`] |
 //! | see which operations work | [`op_support()`] |
@@ -82,6 +83,8 @@ pub mod observe;
 mod op_support;
 pub mod operator;
 mod params;
+#[cfg(feature = "plot")]
+pub mod plot;
 pub mod prelude;
 mod program;
 mod row_space;
