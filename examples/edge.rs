@@ -14,19 +14,16 @@ use std::path::PathBuf;
 
 use burn::optim::SgdConfig;
 use burn::optim::momentum::MomentumConfig;
+use burn_sharpness::plot::{Chart, Look, Series, rounded};
 use burn_sharpness::prelude::*;
 use burn_sharpness::stability::{Batching, Phase, PhaseDetectorConfig};
 use burn_sharpness::stability::{SgdStabilityConfig, Stability};
 use clap::Parser;
-use plotters::style::BLACK;
 
-use support::chart::{Chart, Look, Series};
 use support::device::Common;
 use support::digits;
 use support::error::Result;
 use support::mlp::{Batch, Mlp, Training, loss};
-use support::number::rounded;
-use support::pen::{BLUE, Picture, VERMILLION};
 
 /// Distance to the edge of stability.
 #[derive(Parser)]
@@ -66,10 +63,13 @@ fn main() -> Result<()> {
     let Options { lr, momentum, batch_size, .. } = options;
     let batching = Batching::Of { batch_size, n_samples: n };
     let mut series = Vec::new();
-    for (name, rate, beta, color) in [
-        ("SGD".to_string(), lr, 0.0, VERMILLION),
-        (format!("momentum {momentum}"), lr * (1.0 - momentum), momentum, BLUE),
-    ] {
+    for (style, (name, rate, beta)) in [
+        ("SGD".to_string(), lr, 0.0),
+        (format!("momentum {momentum}"), lr * (1.0 - momentum), momentum),
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let edge = SgdStabilityConfig::new(rate).with_momentum(beta);
         let edge = edge.with_batching(batching).init()?;
         let heavy_ball = MomentumConfig::new().with_momentum(beta).with_dampening(0.0);
@@ -79,20 +79,20 @@ fn main() -> Result<()> {
         let [ratios, tops] = follow(&options, &optimizer, &edge, model.clone(), &data)?;
         let name = format!("{name}, η = {rate}, edge at {threshold}");
         let batch_sharpness = format!("{name}: batch sharpness");
-        series.push(Series::curve(batch_sharpness, color, Look::Line, ratios));
-        series.push(Series::curve(format!("{name}: mini-batch λmax"), color, Look::Faint, tops));
+        series.push(Series::curve(batch_sharpness, style, Look::Line, &ratios));
+        series.push(Series::curve(format!("{name}: mini-batch λmax"), style, Look::Thin, &tops));
         println!();
     }
-    let line = vec![(0.0, 1.0), (options.steps as f64, 1.0)];
-    series.push(Series::curve("edge of stability".into(), BLACK, Look::Dashes, line));
+    let line = [(0.0, 1.0), (options.steps as f64, 1.0)];
+    series.push(Series::curve("edge of stability", 0, Look::Reference, &line));
     let chart = Chart {
         title: format!("digits, {n} samples, squared error, batches of {batch_size}"),
-        x_label: "training step".into(),
-        y_label: "sharpness / threshold of the optimizer (1 = edge)".into(),
+        x_name: "training step".into(),
+        y_name: "sharpness / threshold of the optimizer (1 = edge)".into(),
         is_logarithmic: false,
         series,
     };
-    chart.save(&options.out, "edge")?;
+    chart.picture()?.save(&options.out, "edge")?;
     println!("Picture: {}", options.out.join("edge.svg").display());
     Ok(())
 }

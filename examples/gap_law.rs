@@ -12,16 +12,14 @@ mod support;
 use std::path::PathBuf;
 
 use burn::optim::SgdConfig;
-use burn_sharpness::estimator::{GapAtBatchSize, GapPrediction, PowerLaw};
-use burn_sharpness::estimator::{SharpnessGapConfig, SharpnessGapMeasurement};
+use burn_sharpness::estimator::{PowerLaw, SharpnessGapConfig};
+use burn_sharpness::plot;
 use clap::Parser;
 
-use support::chart::{Chart, Look, Point, Series};
 use support::device::Common;
 use support::digits;
 use support::error::Result;
 use support::mlp::{Mlp, Training, loss};
-use support::pen::{BLUE, GREEN, Picture, VERMILLION};
 
 /// The gap between mini-batch and full-batch sharpness as a law of the batch size.
 #[derive(Parser)]
@@ -88,7 +86,11 @@ fn main() -> Result<()> {
     if let Some(law) = &measured.against_inverse_size {
         print_law(law);
     }
-    chart(&options, &measured, n).save(&options.out, "gap_law")?;
+    let title = format!(
+        "digits, {n} samples, after {steps} steps of SGD (η = {lr}, b = {TRAINING_BATCH}), {num_batches} batches per size"
+    );
+    let picture = plot::gap_law_of(&measured, Some(n))?.with_title(title);
+    picture.save(&options.out, "gap_law")?;
     println!("Picture: {}", options.out.join("gap_law.svg").display());
     Ok(())
 }
@@ -102,46 +104,5 @@ fn print_law(law: &PowerLaw) {
     if let Some(c) = law.crossover {
         let (low, high) = (c.exponent_below, c.exponent_above);
         println!("two powers fit better: {low:.3} below 1/b − 1/n = {:.4}, {high:.3} above", c.x);
-    }
-}
-
-fn chart(options: &Options, measured: &SharpnessGapMeasurement, n: usize) -> Chart {
-    let x = |gap: &GapAtBatchSize| 1.0 / gap.batch_size as f64 - 1.0 / n as f64;
-    // A batch of all samples has no gap, and no place on a logarithmic axis.
-    let gaps: Vec<&GapAtBatchSize> = measured.gaps.iter().filter(|g| x(g) > 0.0).collect();
-    let point = |gap: &&GapAtBatchSize| Point {
-        x: x(gap),
-        y: gap.best().mean,
-        interval: gap.best().interval,
-        name: format!("b = {}", gap.batch_size),
-    };
-    let mut series = vec![Series {
-        label: "measured, 95% intervals".into(),
-        color: VERMILLION,
-        look: Look::Points,
-        points: gaps.iter().map(point).collect(),
-    }];
-    if let Some(law) = &measured.against_inverse_size {
-        let at = |g: &&GapAtBatchSize| (x(g), law.prefactor * x(g).powf(law.exponent));
-        let half = 0.5 * (law.interval.1 - law.interval.0);
-        let label = format!("power law, exponent {:.3} ± {half:.3} (95%)", law.exponent);
-        series.push(Series::curve(label, VERMILLION, Look::Line, gaps.iter().map(at).collect()));
-    }
-    let theory = |bound: fn(&GapPrediction) -> f64| {
-        gaps.iter().filter_map(|g| Some((x(g), bound(&g.predicted?)))).collect()
-    };
-    let lower = format!("second order, {} eigenpairs (lower end)", options.eigenvalues);
-    series.push(Series::curve(lower, BLUE, Look::Dashes, theory(|p| p.leading)));
-    let upper = "second order with the largest tail (upper end)".to_string();
-    series.push(Series::curve(upper, GREEN, Look::Dashes, theory(|p| p.upper)));
-    Chart {
-        title: format!(
-            "digits, {n} samples, after {} steps of SGD (η = {}, b = {}), {} batches per size",
-            options.steps, options.lr, TRAINING_BATCH, options.num_batches
-        ),
-        x_label: "1/b − 1/n".into(),
-        y_label: "E[λmax(H_B)] − λmax(H)".into(),
-        is_logarithmic: true,
-        series,
     }
 }

@@ -14,15 +14,14 @@ use std::path::PathBuf;
 use burn::optim::SgdConfig;
 use burn::tensor::Tensor;
 use burn_sharpness::operator::{GaussNewtonOperator, OperatorExt, ParamGroup};
+use burn_sharpness::plot::Bars;
 use burn_sharpness::prelude::*;
 use clap::Parser;
 
-use support::chart::Bars;
 use support::device::Common;
 use support::digits;
 use support::error::Result;
 use support::mlp::{Batch, Mlp, Training, loss, squared_error};
-use support::pen::{BLUE, Picture, VERMILLION};
 
 /// Sharpness of each layer of a network trained on digits.
 #[derive(Parser)]
@@ -84,11 +83,11 @@ fn main() -> Result<()> {
             options.lr,
             options.batch_size
         ),
-        x_label: "λmax over all samples (curvature of the loss)".into(),
-        kinds: vec![("Hessian".into(), VERMILLION), ("Gauss-Newton matrix".into(), BLUE)],
+        x_name: "λmax over all samples (curvature of the loss)".into(),
+        kinds: vec!["Hessian".into(), "Gauss-Newton matrix".into()],
         groups: rows.into_iter().map(|r| (r.name, vec![r.hessian, r.gauss_newton])).collect(),
     };
-    bars.save(&options.out, "layers")?;
+    bars.picture()?.save(&options.out, "layers")?;
     println!("\nPicture: {}", options.out.join("layers.svg").display());
     Ok(())
 }

@@ -324,6 +324,15 @@ pub enum Error {
         message: String,
     },
 
+    /// A picture of data that is not there.
+    #[error("no {picture} without {missing}")]
+    NothingToDraw {
+        /// The picture.
+        picture: &'static str,
+        /// What it shows, and what to do.
+        missing: &'static str,
+    },
+
     /// burn failed while a program ran.
     #[error(
         "burn failed while computing: {message}; check that the loss runs on this model, batch (indices \

@@ -45,6 +45,7 @@
 //! | Gauss-Newton, Fisher, NTK, per layer, preconditioned | [`operator`] |
 //! | the gap between mini-batch and full batch, gradient noise, steps of any optimizer | [`estimator`] |
 //! | compare with the edge of my optimizer, tell phases of a run | [`stability`] |
+//! | pictures of a run | `plot`, with the feature `plot` |
 //! | an operator of my own | [`ClosureOperator`](operator::ClosureOperator) |
 //! | pass my own batch type | [`Batch`], [`batch!`] |
 //! | measure on data that is not in memory | [`Samples`], [`IndexedSamples`], `DatasetSamples` (feature `train`) |
@@ -83,6 +84,8 @@ pub mod observe;
 mod op_support;
 pub mod operator;
 mod params;
+#[cfg(feature = "plot")]
+pub mod plot;
 pub mod prelude;
 mod program;
 mod row_space;

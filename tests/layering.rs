@@ -38,6 +38,7 @@ const LAYERS: [&str; 32] = [
     "estimator",
     "stability",
     "observe",
+    "plot",
 ];
 
 /// Modules that stand outside: the crate's face.

@@ -17,12 +17,12 @@ mod training;
 use std::process::ExitCode;
 
 use burn::module::Module;
+use burn_sharpness::plot::rounded;
 use clap::Parser;
 
 use history::History;
 use options::{DataName, Options, Settings};
 use support::error::{ExampleError, Result};
-use support::number::rounded;
 use support::{Dataset, cifar10, digits};
 use training::Cost;
 

@@ -1,47 +1,62 @@
-//! The run as a figure.
+//! The run as a picture.
 
-use crate::history::{History, Measurement};
+use std::collections::BTreeMap;
+
+use burn_sharpness::observe::{History as Rows, Measure, Row, Value};
+use burn_sharpness::plot;
+
+use crate::history::History;
 use crate::options::{DataName, LossName, Settings};
 use crate::support::error::Result;
-use crate::support::figure::{Curve, Figure};
-use crate::support::pen::{BLUE, GREEN, PURPLE, Picture, VERMILLION};
 
-/// Writes sharpness.svg and sharpness.png, if there is a line to draw.
+/// Writes sharpness.svg and sharpness.png, if there is something to draw.
 pub fn save(settings: &Settings, history: &History) -> Result<bool> {
-    if history.measurements.len() < 2 {
+    if history.measurements.is_empty() {
         return Ok(false);
     }
-    figure(settings, history).save(&settings.out, "sharpness")?;
+    let picture = plot::training(&rows(settings, history)?)?.with_title(title(settings));
+    picture.save(&settings.out, "sharpness")?;
     Ok(true)
 }
 
-fn figure(settings: &Settings, history: &History) -> Figure {
-    let of = |quantity: fn(&Measurement) -> f64| -> Vec<(f64, f64)> {
-        history.measurements.iter().map(|m| (m.step as f64, quantity(m))).collect()
+/// What was measured, step by step.
+fn rows(settings: &Settings, history: &History) -> Result<Rows> {
+    let mut rows: BTreeMap<usize, Row> = BTreeMap::new();
+    let with_error = |mean, error: f64, count| {
+        let mut value = Value::of(mean);
+        value.standard_error = error.is_finite().then_some(error);
+        value.count = count;
+        value
     };
-    let curve = |label: &str, color, dashed, width, points| Curve {
-        label: label.to_string(),
-        color,
-        dashed,
-        width,
-        points,
-    };
-    let live = history.live.iter();
-    let average = live.clone().map(|l| (l.step as f64, l.moving_average)).collect();
-    Figure {
-        title: title(settings),
-        threshold: settings.threshold(),
-        dots: history.batches.iter().map(|b| (b.step as f64, b.lambda_max)).collect(),
-        dots_label: "λmax of single mini-batches".to_string(),
-        curves: vec![
-            curve("mini-batch sharpness", VERMILLION, false, 2.4, of(|m| m.minibatch_sharpness)),
-            curve("full-batch sharpness", BLUE, false, 2.4, of(|m| m.fullbatch_sharpness)),
-            curve("batch sharpness", GREEN, true, 2.0, of(|m| m.batch_sharpness)),
-            curve("live batches, moving average", PURPLE, false, 1.4, average),
-        ],
-        loss: of(|m| m.loss),
-        batch_loss: live.map(|l| (l.step as f64, l.loss)).collect(),
+    for m in &history.measurements {
+        let row = rows.entry(m.step).or_insert_with(|| row(settings, m.step));
+        row.loss = Some(m.loss);
+        let of_step = history.batches.iter().filter(|batch| batch.step == m.step);
+        let each: Vec<f64> = of_step.map(|batch| batch.lambda_max).collect();
+        let n = each.len();
+        let mut mini = with_error(m.minibatch_sharpness, m.minibatch_standard_error, n);
+        mini.each = each;
+        let full = with_error(m.fullbatch_sharpness, m.fullbatch_residual_norm, 1);
+        let ratio = with_error(m.batch_sharpness, m.batch_sharpness_standard_error, 2 * n);
+        row.values.insert(Measure::MiniBatchSharpness, mini);
+        row.values.insert(Measure::FullBatchSharpness, full);
+        row.values.insert(Measure::BatchSharpness, ratio);
     }
+    for live in &history.live {
+        let row = rows.entry(live.step).or_insert_with(|| row(settings, live.step));
+        row.values.insert(Measure::LiveSharpness, Value::of(live.lambda_max));
+    }
+    let mut all = Rows::default();
+    rows.into_values().try_for_each(|row| all.push(row))?;
+    Ok(all)
+}
+
+fn row(settings: &Settings, step: usize) -> Row {
+    let mut row = Row::at(step);
+    row.learning_rate = Some(settings.lr);
+    row.batch_size = Some(settings.batch_size);
+    row.threshold = Some(settings.threshold());
+    row
 }
 
 fn title(settings: &Settings) -> String {

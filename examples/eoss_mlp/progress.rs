@@ -1,10 +1,10 @@
 //! The bar while it runs; plain lines where there is no terminal to draw a bar on.
 
+use burn_sharpness::plot::rounded;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::history::History;
 use crate::options::Settings;
-use crate::support::number::rounded;
 
 /// Lines of a run without a terminal.
 const N_LINES: usize = 20;

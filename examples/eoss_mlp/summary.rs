@@ -1,10 +1,10 @@
 //! The table at the end: where each quantity settled, in units of 2/η, and what it cost.
 
 use burn_sharpness::estimator::Estimate;
+use burn_sharpness::plot::rounded;
 
 use crate::history::{History, Measurement};
 use crate::options::Settings;
-use crate::support::number::rounded;
 use crate::training::Cost;
 
 /// The plateau is the mean over this last share of the measurements.

@@ -4,13 +4,11 @@
 //! `cargo run --release --example spectrum` (under a minute on two cores), and `-- --help`.
 //!
 //! What you see: nearly all eigenvalues at zero; a long tail of single ones whose largest, a dozen, have
-//! gathered at 2/η; a negative side that the Hessian has and its Gauss-Newton part does not (what its
-//! curve shows left of zero is the width of the kernel, under thousands of eigenvalues).
+//! gathered at the edge, 2/η; a negative side that the Hessian has and its Gauss-Newton part does not
+//! (what its curve shows left of zero is the width of the kernel, under thousands of eigenvalues).
 
-mod drawing;
 mod measured;
 mod network;
-mod picture;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -18,14 +16,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use burn_sharpness::operator::{GaussNewtonOperator, HessianOperator, LinearOperator};
+use burn_sharpness::plot::{self, Density, rounded};
 use clap::Parser;
 
-use measured::{measure, print};
+use measured::{Measured, measure, print};
 use network::{Network, loss, loss_of_outputs};
 use support::device::DeviceName;
 use support::digits;
-use support::error::{ExampleError, Result};
-use support::number::rounded;
+use support::error::Result;
 
 /// Trains a network on digits and measures the spectrum of its curvature.
 #[derive(Parser)]
@@ -92,7 +90,6 @@ fn run(options: &Options) -> Result<()> {
     println!("± residual: some eigenvalue is that near, to the rounding of f32 (about 1e-7 of λ1)");
     measured.iter().for_each(print);
 
-    std::fs::create_dir_all(&options.out).map_err(|e| ExampleError::write(&options.out, e))?;
     let title = format!(
         "digits, {} samples, {} parameters, squared error, {} steps of gradient descent, η = {}",
         options.samples,
@@ -100,7 +97,12 @@ fn run(options: &Options) -> Result<()> {
         options.steps,
         options.lr
     );
-    picture::save(&title, &measured, threshold, &options.out)?;
+    let density = |m: &Measured| {
+        let found = m.top.iter().chain([&m.least]).map(|pair| pair.value).collect();
+        Density::new(m.name, &m.density).with_dim(hessian.dim()).with_eigenvalues(found)
+    };
+    let picture = plot::densities(&measured.each_ref().map(density), Some(threshold))?;
+    picture.with_title(title).save(&options.out, "spectrum")?;
     println!("\nIn {}: spectrum.png, spectrum.svg", options.out.display());
     Ok(())
 }
