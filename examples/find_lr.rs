@@ -59,7 +59,9 @@ fn main() -> Result<()> {
     let mut training = Training::new(&SgdConfig::new(), warm_up_lr, (n, batch_size), seed)?;
     let model = training.run(model, &data, warm_up)?;
     let before = loss(&model, data.clone()).into_scalar::<f64>();
-    println!("digits, {n} samples, batches of {batch_size}, after {warm_up} steps: loss {before:.4}");
+    println!(
+        "digits, {n} samples, batches of {batch_size}, after {warm_up} steps: loss {before:.4}"
+    );
 
     let batching = Batching::Of { batch_size, n_samples: n };
     let finder = LearningRateFinderConfig::new(batch_size).with_seed(seed).init(loss);

@@ -129,7 +129,10 @@ fn check_ends(options: &Options) -> Result<bool, Error> {
     let device = Device::flex().autodiff();
     let (bound, mut holds) = (2.0 / ETA, true);
     println!("Training from sharp minima with η = {ETA}, 2/η = {bound}");
-    println!("{:<6}{:>12}{:>12}{:>14}{:>14}", "", "max λ start", "max λ end", "full batch", "mini-batch");
+    println!(
+        "{:<6}{:>12}{:>12}{:>14}{:>14}",
+        "", "max λ start", "max λ end", "full batch", "mini-batch"
+    );
     let mut series = Vec::new();
     for (style, (name, batch_size)) in [("GD", 2), ("SGD", 1)].into_iter().enumerate() {
         let mut longest = Vec::new();

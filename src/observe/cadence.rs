@@ -44,7 +44,10 @@ impl Cadence {
                 fail("cadence", format!("{self:?}"), "at least 1")
             }
             Self::Adaptive { shortest, longest, tolerance }
-                if shortest == 0 || longest < shortest || !(tolerance > 0.0) =>
+                if shortest == 0
+                    || longest < shortest
+                    || tolerance.is_nan()
+                    || tolerance <= 0.0 =>
             {
                 let expected = "1 ≤ shortest ≤ longest, and a tolerance above 0";
                 fail("cadence", format!("{self:?}"), expected)

@@ -229,7 +229,7 @@ fn record(fields: &[String]) -> String {
     let mut writer = ::csv::WriterBuilder::new().from_writer(Vec::new());
     let fields = fields.iter().map(|field| field.replace(['\n', '\r'], " "));
     // Writing to memory does not fail.
-    let written = writer.write_record(fields).and_then(|()| Ok(writer.into_inner()));
+    let written = writer.write_record(fields).map(|()| writer.into_inner());
     written
         .ok()
         .and_then(Result::ok)
