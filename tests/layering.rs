@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom of the crate to its top. A module may use those before it.
-const LAYERS: [&str; 31] = [
+const LAYERS: [&str; 32] = [
     "error",
     "ir",
     "program",
@@ -37,6 +37,7 @@ const LAYERS: [&str; 31] = [
     "estimator",
     "stability",
     "observe",
+    "train",
 ];
 
 /// Modules that stand outside: the crate's face.

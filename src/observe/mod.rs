@@ -25,6 +25,8 @@ pub use history::History;
 #[cfg(feature = "live")]
 pub use live::Live;
 pub use measure::Measure;
+#[cfg(feature = "train")]
+pub(crate) use monitor::{Measured, Update};
 pub use monitor::{SharpnessMonitor, SharpnessMonitorConfig, TrainingStep};
 pub use row::{Cost, PhaseName, Row, RowPhase, Spectrum, Value};
 pub use sink::Observe;

@@ -1,0 +1,10 @@
+//! Monitored models in burn-train's supervised training.
+
+mod criteria;
+mod devices;
+mod metrics;
+mod records;
+mod resume;
+mod setup;
+mod unchanged;
+mod updates;
