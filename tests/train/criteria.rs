@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn_sharpness::Error;
 use burn_sharpness::observe::{Cadence, Measure};
-use burn_sharpness::prelude::*;
 use burn_sharpness::train::{Monitored, SharpnessMetric};
 use burn_train::checkpoint::MetricCheckpointingStrategy;
 use burn_train::metric::store::{Aggregate, Direction, Split};

@@ -12,7 +12,6 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::SgdConfig;
 use burn::tensor::{Device, Tensor, TensorData, activation::tanh};
 use burn_sharpness::observe::{Budget, Cadence, History, Measure, Row, SharpnessMonitorConfig};
-use burn_sharpness::prelude::*;
 use burn_sharpness::train::{Monitored, SharpnessMetric};
 use burn_train::checkpoint::KeepLastNCheckpoints;
 use burn_train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
