@@ -37,7 +37,7 @@ struct Options {
     #[arg(long)]
     headless: bool,
     /// Passes through the training set.
-    #[arg(long, default_value_t = 40)]
+    #[arg(long, default_value_t = 160)]
     epochs: usize,
     /// Learning rate η.
     #[arg(long, default_value_t = 0.125)]

@@ -52,6 +52,9 @@
 //! mini-batches from it and run on the device of the model. Its type is that of the batches of the data
 //! loader, which has to be a [`Batch`](crate::Batch): [`batch!`](crate::batch!) makes it one.
 //!
+//! Metrics of validation are as before; those of sharpness are for the training split
+//! (`metric_train_numeric`), and [`SharpnessMetric::of`] gives every measured quantity.
+//!
 //! # Stopping
 //!
 //! When the ratio to the threshold stays above a number, within an epoch:
@@ -80,7 +83,9 @@
 //! restores the model, the file of these weights is found by itself, and the run goes on as if it had not
 //! stopped: the same rows, bit for bit, as far as burn's data loaders give the same batches
 //! (a shuffled one begins its order anew) and with a budget that is counted or unlimited.
-//! Without a file for the restored weights the training does not start.
+//! Without a file for the restored weights the training does not start. A
+//! [`HistoryFile`](crate::observe::HistoryFile) among the sinks is continued with its `resume` at the number of
+//! updates, the second number in the name of the monitor's file.
 //!
 //! # What is measured where
 //!

@@ -155,10 +155,8 @@ impl<M: TrainStep + Module> Shared<M> {
         let at = TrainingStep { epoch, ..TrainingStep::new(n_updates) };
         let mut state = self.state();
         let State { probe, error, .. } = &mut *state;
-        let measured = catch_panic(
-            || probe.measure(at, model, batch),
-            |message| Error::Execution { message },
-        );
+        let measured =
+            catch_panic(|| probe.measure(at, model, batch), |message| Error::Execution { message });
         match measured {
             Ok(true) => self.waiting.store(n_updates, Ordering::Relaxed),
             Ok(false) => {}

@@ -23,7 +23,7 @@ fn training_stops_when_the_ratio_stays_beyond_a_number() {
     let history = whole.model.history();
     let ratios: Vec<(usize, f64)> =
         history.rows().iter().map(|row| (row.step, row.ratio().unwrap())).collect();
-    // The third ratio beyond the median is not the third in a row, somewhere.
+    // Limits that some three ratios in a row are above.
     let mut sorted: Vec<f64> = ratios.iter().map(|(_, ratio)| *ratio).collect();
     sorted.sort_by(f64::total_cmp);
     for limit in [sorted[sorted.len() / 4], sorted[sorted.len() / 2]] {

@@ -3,6 +3,7 @@
 mod criteria;
 mod devices;
 mod metrics;
+mod readme;
 mod records;
 mod resume;
 mod setup;

@@ -52,11 +52,8 @@ fn files_of_a_headless_training_have_the_rows() {
             let expected: Vec<f64> = rows.iter().filter_map(|row| of(row)).collect();
             assert_eq!(values, expected, "{name}, epoch {epoch}");
             assert!(expected.len() >= 2, "{name}, epoch {epoch}");
-            let of_epoch = if name == "Sharpness Cost" {
-                *expected.last().unwrap()
-            } else {
-                mean(&expected)
-            };
+            let of_epoch =
+                if name == "Sharpness Cost" { *expected.last().unwrap() } else { mean(&expected) };
             assert_eq!(last, Some(of_epoch), "{name}, epoch {epoch}");
         }
         // burn's own metrics read the output of the model.

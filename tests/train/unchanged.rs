@@ -7,9 +7,7 @@ use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::optim::{SgdConfig, momentum::MomentumConfig};
 use burn::tensor::{Device, Tensor};
 use burn_sharpness::train::Monitored;
-use burn_train::{
-    InferenceStep, Learner, LearnerModel, RegressionOutput, TrainOutput, TrainStep,
-};
+use burn_train::{InferenceStep, Learner, LearnerModel, RegressionOutput, TrainOutput, TrainStep};
 
 use crate::setup::{Batch, Folder, config, data, training};
 

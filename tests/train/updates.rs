@@ -1,9 +1,9 @@
 //! A row has the learning rate and the threshold of the update that follows its measurement.
 
 use burn::module::{Module, ParamGroup};
+use burn::optim::lr_scheduler::constant::ConstantLr;
 use burn::optim::lr_scheduler::linear::LinearLrSchedulerConfig;
 use burn::optim::lr_scheduler::module_lr_scheduler::ModuleLrScheduler;
-use burn::optim::lr_scheduler::constant::ConstantLr;
 use burn::optim::{GradientsAccumulator, GradientsParams, SgdConfig};
 use burn_sharpness::observe::{Cadence, History, Measure, TrainingStep};
 use burn_train::Learner;
@@ -103,7 +103,8 @@ fn several_learning_rates_have_no_single_threshold() {
         assert!(read(&dir, "Mini-batch Sharpness", 1).1.is_some());
         (result.model.history(), read(&dir, "Sharpness Ratio", 1))
     };
-    let two = of_hidden().with_group(ParamGroup::from_path("output.weight"), ConstantLr::new(ETA / 2.0));
+    let two =
+        of_hidden().with_group(ParamGroup::from_path("output.weight"), ConstantLr::new(ETA / 2.0));
     let (history, ratios) = run("two-rates", two);
     assert_eq!(history.rows().len(), PER_EPOCH);
     for row in history.rows() {
