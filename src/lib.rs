@@ -96,6 +96,8 @@ pub mod spectrum;
 pub mod stability;
 mod statistics;
 mod tangent;
+#[cfg(feature = "train")]
+pub mod train;
 mod verify;
 
 /// The stages of a Hessian-vector product, each with a text display:

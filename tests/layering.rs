@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom of the crate to its top. A module may use those before it.
-const LAYERS: [&str; 32] = [
+const LAYERS: [&str; 34] = [
     "error",
     "ir",
     "program",
@@ -39,6 +39,7 @@ const LAYERS: [&str; 32] = [
     "stability",
     "observe",
     "plot",
+    "train",
 ];
 
 /// Modules that stand outside: the crate's face.

@@ -226,14 +226,13 @@ fn reader(text: &str) -> ::csv::Reader<&[u8]> {
 
 /// One line, quoted where needed. Line breaks within a field would break the rule of a row per line.
 fn record(fields: &[String]) -> String {
-    let mut writer = ::csv::WriterBuilder::new().from_writer(Vec::new());
     let fields = fields.iter().map(|field| field.replace(['\n', '\r'], " "));
+    let mut line = Vec::new();
+    let mut writer = ::csv::Writer::from_writer(&mut line);
     // Writing to memory does not fail.
-    let written = writer.write_record(fields).map(|()| writer.into_inner());
-    written
-        .ok()
-        .and_then(Result::ok)
-        .map_or(String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+    let _ = writer.write_record(fields).and_then(|()| Ok(writer.flush()?));
+    drop(writer);
+    String::from_utf8_lossy(&line).into_owned()
 }
 
 fn some(value: Option<impl Display>) -> String {

@@ -32,6 +32,8 @@ pub use learning_rate::{LargestLearningRate, LearningRateFinder, LearningRateFin
 pub use live::Live;
 pub use measure::Measure;
 pub use monitor::SharpnessMonitor;
+#[cfg(feature = "train")]
+pub(crate) use monitor::{Measured, Update};
 pub use row::{Cost, PhaseName, Row, RowPhase, Spectrum, Value};
 pub use sink::Observe;
 #[cfg(feature = "tracing")]

@@ -19,6 +19,22 @@ use crate::error::{Error, Result};
 use crate::samples::{self, Samples};
 use crate::stability::{PhaseDetector, SgdStabilityConfig, Stability};
 
+/// The update that follows a measurement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Update {
+    /// η, as the optimizer gets it.
+    pub learning_rate: Option<f64>,
+    /// Gradients of mini-batches that the optimizer gets the sum of.
+    pub n_summed: usize,
+}
+
+/// A row that was measured and waits for its update, and what failed.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    row: Row,
+    result: Result<()>,
+}
+
 /// One quantity (`None`: the spectrum), and when it was measured at which cost.
 #[derive(Clone, Debug)]
 pub(super) struct Watch {
@@ -34,6 +50,10 @@ impl Watch {
         cadence.check()?;
         let (clock, ledger, warm_start) = Default::default();
         Ok(Self { measure, cadence, clock, ledger, warm_start })
+    }
+
+    fn needs_batch(&self) -> bool {
+        matches!(self.measure, Some(Measure::LiveSharpness | Measure::StepSharpness))
     }
 }
 
@@ -172,6 +192,12 @@ impl<F> SharpnessMonitor<F> {
         self.see(at.into(), model, data, Some(batch))
     }
 
+    /// Whether a quantity is one of the batch of a training step.
+    #[cfg(feature = "train")]
+    pub(crate) fn needs_batch(&self) -> bool {
+        self.watches.iter().any(Watch::needs_batch)
+    }
+
     fn see<M, S>(
         &mut self,
         at: TrainingStep,
@@ -179,6 +205,24 @@ impl<F> SharpnessMonitor<F> {
         data: &S,
         batch: Option<&S::Batch>,
     ) -> Result<Option<&Row>>
+    where
+        M: Module,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
+    {
+        let Some(measured) = self.measure_at(at, model, data, batch)? else { return Ok(None) };
+        let learning_rate = at.learning_rate;
+        self.complete(measured, Some(Update { learning_rate, n_summed: 1 })).map(Some)
+    }
+
+    /// Sees a step and measures what is due. The row waits for [`complete`](Self::complete).
+    pub(crate) fn measure_at<M, S>(
+        &mut self,
+        at: TrainingStep,
+        model: &M,
+        data: &S,
+        batch: Option<&S::Batch>,
+    ) -> Result<Option<Measured>>
     where
         M: Module,
         S: Samples,
@@ -202,25 +246,36 @@ impl<F> SharpnessMonitor<F> {
         let subject = Subject { model, data, batch };
         #[cfg(feature = "tracing")]
         let _span = tracing::info_span!("measure_sharpness", step = at.step).entered();
-        let measured = self.measure(&mut row, &due, &subject);
-        if let Err(error) = &measured {
+        let result = self.measure(&mut row, &due, &subject);
+        if let Err(error) = &result {
             row.error = Some(error.to_string());
         }
         row.values.append(&mut self.notes);
-        let judged = self.judge(&mut row);
         let seconds = self.stopwatch.elapsed();
         self.stopwatch.measuring += seconds;
         row.cost.seconds = seconds;
         row.cost.overhead = self.overhead();
-        self.history.push(row)?;
-        let row = self.history.rows().last();
-        let sent = row.map_or(Ok(()), |row| {
-            let results = self.sinks.iter_mut().map(|sink| sink.on_row(row));
-            results.fold(Ok(()), |first, next| first.and(next))
-        });
         self.stopwatch.resume();
-        measured.and(judged).and(sent)?;
-        Ok(self.history.rows().last())
+        Ok(Some(Measured { row, result }))
+    }
+
+    /// Judges a measured row by the update that followed, keeps it and hands it to the sinks. Without an
+    /// update, or with one that has no single learning rate, the row has no threshold.
+    pub(crate) fn complete(&mut self, measured: Measured, update: Option<Update>) -> Result<&Row> {
+        let Measured { mut row, result } = measured;
+        // What follows is no training either.
+        self.stopwatch.tick(row.step);
+        let judged = update.map_or(Ok(()), |update| self.judge(&mut row, update));
+        self.history.push(row)?;
+        let rows = self.history.rows();
+        let row = &rows[rows.len() - 1]; // the one that was pushed
+        let mut sent = Ok(());
+        for sink in &mut self.sinks {
+            sent = sent.and(sink.on_row(row)); // every sink sees it
+        }
+        self.stopwatch.resume();
+        result.and(judged).and(sent)?;
+        Ok(row)
     }
 
     fn blank_row(&self, at: TrainingStep) -> Row {
@@ -255,10 +310,8 @@ impl<F> SharpnessMonitor<F> {
             let size = self.size(number, n_samples);
             let watch = &mut self.watches[number];
             let is_due = watch.clock.tick(&watch.cadence, step, Some(epoch));
-            let is_live =
-                matches!(watch.measure, Some(Measure::LiveSharpness | Measure::StepSharpness));
             if is_due
-                && (has_batch || !is_live)
+                && (has_batch || !watch.needs_batch())
                 && let Some(n_units) = watch.ledger.affordable(size, share, per_pass)
             {
                 due.push((number, n_units));
@@ -346,17 +399,20 @@ impl<F> SharpnessMonitor<F> {
     }
 
     /// Threshold, watched quantity and phase of a row.
-    fn judge(&mut self, row: &mut Row) -> Result<()> {
-        let edge = match (&self.edge, row.learning_rate) {
+    fn judge(&mut self, row: &mut Row, update: Update) -> Result<()> {
+        row.learning_rate = update.learning_rate;
+        let edge = match (&self.edge, update.learning_rate) {
             (Some(edge), Some(rate)) => edge.at(rate)?,
             (Some(edge), None) => edge.clone(),
             (None, Some(rate)) => SgdStabilityConfig::new(rate).init()?,
             (None, None) => return Ok(()),
         };
-        row.threshold = Some(edge.threshold());
+        // The optimizer sees the loss that is the sum, which is `n_summed` times as curved as the mean.
+        let threshold = edge.threshold() / update.n_summed as f64;
+        row.threshold = Some(threshold);
         row.watched = self.watched();
         if let Some(value) = row.watched.as_ref().and_then(|measure| row.mean(measure)) {
-            let phase = self.detector.push(row.step, value, edge.threshold())?;
+            let phase = self.detector.push(row.step, value, threshold)?;
             row.phase = Some(RowPhase::from(&phase));
         }
         Ok(())

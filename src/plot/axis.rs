@@ -108,7 +108,7 @@ impl Axis {
         if value.abs() < 1e-6 * step {
             return "0".into();
         }
-        if largest >= 1e6 || largest < 1e-3 {
+        if !(1e-3..1e6).contains(&largest) {
             let digits = (power(value.abs()) - power(step)).clamp(0, 15);
             return scientific(value, digits as usize);
         }

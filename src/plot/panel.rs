@@ -171,7 +171,7 @@ fn cut(places: &[Place], top: f64, bottom: f64) -> Vec<Vec<Place>> {
         let (from, to) = (ends[0], ends[1]);
         let crossing = |edge: f64| {
             let t = (edge - from.1) / (to.1 - from.1);
-            (t > 0.0 && t < 1.0).then(|| (t, (from.0 + t * (to.0 - from.0), edge)))
+            (t > 0.0 && t < 1.0).then_some((t, (from.0 + t * (to.0 - from.0), edge)))
         };
         let mut stops: Vec<(f64, Place)> =
             [crossing(top), crossing(bottom)].into_iter().flatten().collect();
