@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Distribution, Tensor, activation::tanh};
+use burn_sharpness::observe::{Cadence, Measure, TrainingStep};
 use burn_sharpness::prelude::*;
 
 #[derive(Module, Debug)]
@@ -29,18 +30,20 @@ fn main() -> Result<(), burn_sharpness::Error> {
     let y = x.clone().narrow(1, 0, 1).mul_scalar(3.0).sin();
     let (eta, batch_size) = (0.1, 8);
 
-    // Beside the loop: the loss that is trained, the size of a batch, how often to measure.
-    let mut monitor = MiniBatchSharpnessConfig::new(batch_size).with_every(1000).init(loss);
+    // Beside the loop: the size of a batch, and the loss that is trained.
+    let config = SharpnessMonitorConfig::new(batch_size).with_cadence(Cadence::Every(1000));
+    let mut monitor = config.init(loss)?;
     let mut optimizer = SgdConfig::new().init();
 
     for step in 0..=15_000 {
         // Measures at the present weights, over batches drawn from all data; changes nothing.
-        if monitor.is_due(step) {
-            let measured = monitor.measure(&net, &(x.clone(), y.clone()))?.estimate;
+        let at = TrainingStep::new(step).with_learning_rate(eta);
+        if let Some(row) = monitor.observe(at, &net, &(x.clone(), y.clone()))? {
+            let value = |measure| row.mean(&measure).unwrap_or(f64::NAN);
             println!(
-                "step {step:>5}: mini-batch sharpness {:>5.1} ± {:.1}, 2/η = {}",
-                measured.mean,
-                measured.standard_error,
+                "step {step:>5}: mini-batch sharpness {:>5.1}, batch sharpness {:>5.1}, 2/η = {}",
+                value(Measure::MiniBatchSharpness),
+                value(Measure::BatchSharpness),
                 2.0 / eta
             );
         }
@@ -51,5 +54,7 @@ fn main() -> Result<(), burn_sharpness::Error> {
         let gradients = GradientsParams::from_grads(loss(&net, batch).backward(), &net);
         net = optimizer.step(eta, net, gradients);
     }
+    let overhead = 100.0 * monitor.overhead().unwrap_or_default();
+    println!("measuring took {overhead:.1}% of the training time");
     Ok(())
 }

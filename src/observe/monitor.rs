@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Instant;
 
-use burn::module::Module;
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
 use super::budget::{Budget, Ledger, MIN_BATCHES, Size, passes};
@@ -152,7 +152,8 @@ impl<F> SharpnessMonitor<F> {
     /// Sees a training step, before its update, and measures what is due. The row, if anything was
     /// measured.
     ///
-    /// Call it at every step: the time between two calls is what counts as training.
+    /// Call it at every step: the time between two calls is what counts as training. Nothing is measured
+    /// before the model was used for the first time, when burn draws its parameters.
     ///
     /// # Errors
     /// What the estimators raise, for example [`Error::NonFinite`] when the training diverged: the row is
@@ -232,7 +233,9 @@ impl<F> SharpnessMonitor<F> {
         let n_samples = samples::count(data)?;
         let epoch = at.epoch.unwrap_or(at.step * self.config.batch_size / n_samples);
         let due = self.due(at.step, epoch, n_samples, batch.is_some());
-        if due.is_empty() {
+        // What is due waits while burn has still to draw parameters: it draws them at their first use, and a
+        // measurement would use them in another order than training.
+        if due.is_empty() || !is_initialized(model) {
             self.stopwatch.resume();
             return Ok(None);
         }
@@ -435,4 +438,16 @@ impl<F> SharpnessMonitor<F> {
         let default = || order.into_iter().find(is_measured);
         self.watched.clone().or_else(default)
     }
+}
+
+fn is_initialized<M: Module>(model: &M) -> bool {
+    struct Check(bool);
+    impl ModuleVisitor for Check {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0 &= param.is_initialized();
+        }
+    }
+    let mut check = Check(true);
+    model.visit(&mut check);
+    check.0
 }

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use burn::module::Param;
-use burn::tensor::Tensor;
+use burn::nn::LinearConfig;
+use burn::tensor::{Device, Tensor};
 use burn_sharpness::Error;
 use burn_sharpness::estimator::{BatchSharpnessConfig, FullBatchSharpnessConfig};
 use burn_sharpness::observe::{
@@ -12,7 +13,10 @@ use burn_sharpness::observe::{
 use burn_sharpness::prelude::*;
 use burn_sharpness::spectrum::SpectralDensityConfig;
 
-use crate::training::{BATCH, ETA, N, Training, data, loss};
+use crate::training::{BATCH, ETA, N, Net, Training, data, loss};
+
+/// The device's stream of random numbers is one for all tests.
+static SEED: Mutex<()> = Mutex::new(());
 
 /// Everything that a monitor can measure.
 pub fn everything() -> Vec<Measure> {
@@ -67,6 +71,34 @@ fn training_is_bit_for_bit_the_one_without_a_monitor() {
         assert!(mean(Measure::Group("hidden".into())) <= mean(Measure::FullBatchSharpness) + slack);
         assert!(mean(Measure::Gap(16)) >= 0.0);
     }
+}
+
+#[test]
+fn parameters_that_burn_has_still_to_draw_are_left_to_the_training() {
+    let fresh = || {
+        let device = Device::flex().autodiff();
+        let linear = |inputs, outputs| LinearConfig::new(inputs, outputs).init(&device);
+        // Used in another order than declared.
+        Net { hidden: linear(3, 6), output: linear(6, 2) }
+    };
+    let run = |mut monitor: Option<SharpnessMonitor<_>>| {
+        let _guard = SEED.lock().unwrap();
+        Device::flex().seed(7);
+        let mut training = Training::from(fresh(), 0);
+        let mut steps = Vec::new();
+        for step in 0..12 {
+            if let Some(monitor) = &mut monitor {
+                steps
+                    .extend(monitor.observe(step, &training.net, &data()).unwrap().map(|r| r.step));
+            }
+            training.update();
+        }
+        (training.bits(), steps)
+    };
+    let (with, steps) = run(Some(config().init(loss).unwrap()));
+    let (without, _) = run(None);
+    assert_eq!(with, without);
+    assert_eq!(steps, [1, 10]);
 }
 
 #[test]

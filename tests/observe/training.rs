@@ -14,8 +14,9 @@ pub struct Net {
 pub type Batch = (Tensor<2>, Tensor<2>);
 
 pub fn loss(net: &Net, (x, y): Batch) -> Tensor<1> {
+    let decay = net.output.weight.val().powi_scalar(2).sum().mul_scalar(1e-3);
     let predicted = net.output.forward(tanh(net.hidden.forward(x)));
-    (predicted - y).powi_scalar(2).sum_dim(1).mean()
+    decay + (predicted - y).powi_scalar(2).sum_dim(1).mean()
 }
 
 pub const N: usize = 64;
