@@ -45,6 +45,8 @@
 //! | Gauss-Newton, Fisher, NTK, per layer, preconditioned | [`operator`] |
 //! | the gap between mini-batch and full batch, gradient noise, steps of any optimizer | [`estimator`] |
 //! | compare with the edge of my optimizer, tell phases of a run | [`stability`] |
+//! | watch a training at a cost that I set, keep what was measured | [`observe`] |
+//! | data that is not in memory | [`Samples`] |
 //! | pictures of a run | `plot`, with the feature `plot` |
 //! | an operator of my own | [`ClosureOperator`](operator::ClosureOperator) |
 //! | pass my own batch type | [`Batch`], [`batch!`] |
@@ -134,3 +136,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/quantities.md")]
 struct Quantities;
+
+/// So do the how-tos.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/how-to.md")]
+struct HowTo;
