@@ -170,13 +170,9 @@ impl Chart {
             }
         }
         for point in self.series.iter().flat_map(|s| &s.points).filter(|p| !p.name.is_empty()) {
-            // A name at the left end stands on the right of its point.
+            // Most curves rise, and leave the place below on the right.
             let (x, y) = panel.place(point.x, point.y);
-            let is_left = x < panel.left + 90.0;
-            let (x, anchor) =
-                if is_left { (x + 9.0, Anchor::Start) } else { (x - 9.0, Anchor::End) };
-            let y = if is_left { y + 11.0 } else { y - 11.0 };
-            scene.note(&point.name, (x, y), 12.0, anchor);
+            scene.words(point.name.as_str(), (x + 9.0, y + 12.0), 12.0, Anchor::Start);
         }
     }
 

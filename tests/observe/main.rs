@@ -1,6 +1,7 @@
 //! Monitors, histories and their files.
 
 mod budget;
+mod events;
 mod files;
 mod monitor;
 mod resume;

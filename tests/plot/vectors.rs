@@ -55,7 +55,7 @@ impl Svg {
         }
         assert!(open.is_empty(), "{open:?}");
         for bad in ["NaN", "inf"] {
-            assert!(!text.contains(bad), "{bad}");
+            assert!(!text.contains(bad), "{bad} in {text:.4000}");
         }
         Self { text, words }
     }
