@@ -5,6 +5,7 @@
 //! `overhead digits 1.032` is the median over the rounds of the ratio of their wall times. That weights are
 //! bit-identical is checked, too.
 
+#[allow(unused_imports)] // by the tests of the examples, which a bench without a harness leaves out
 #[path = "../examples/support/mod.rs"]
 mod examples;
 mod support;

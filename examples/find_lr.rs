@@ -13,6 +13,7 @@ mod support;
 use burn::optim::SgdConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn_sharpness::observe::LearningRateFinderConfig;
+use burn_sharpness::plot::rounded;
 use burn_sharpness::prelude::*;
 use clap::Parser;
 
@@ -20,7 +21,6 @@ use support::device::Common;
 use support::digits;
 use support::error::{ExampleError, Result};
 use support::mlp::{Batch, Mlp, Training, loss};
-use support::number::rounded;
 
 /// The largest stable learning rate, and a sweep around it.
 #[derive(Parser)]

@@ -257,7 +257,7 @@ mod tests {
         let column = |i: usize| Column {
             from: i as f64,
             to: i as f64 + 1.0,
-            values: vec![Some(i as f64), (i % 2 == 0).then_some(5.0), None],
+            values: vec![Some(i as f64), i.is_multiple_of(2).then_some(5.0), None],
         };
         let merged = merged((0..720).map(column).collect());
         assert_eq!(merged.len(), 360);

@@ -101,7 +101,11 @@ mod tests {
     fn thinned_bands_hold_all_intervals() {
         let datum = |i: u32| {
             let y = f64::from(i % 7);
-            Datum { x: f64::from(i), y, interval: (i % 2 == 0).then_some((y - 1.0, y + 1.0)) }
+            Datum {
+                x: f64::from(i),
+                y,
+                interval: i.is_multiple_of(2).then_some((y - 1.0, y + 1.0)),
+            }
         };
         let data: Vec<Datum> = (0..50_000).map(datum).collect();
         let thinned = band(&data);

@@ -36,8 +36,8 @@ fn rows() -> Vec<Row> {
     let value = |i: usize| {
         let x = 1.0 / (i as f64 + 0.3);
         let mut value = Value::of(x);
-        value.standard_error = (i % 2 == 0).then_some(x * 1e-3);
-        value.interval = (i % 3 == 0).then_some((x - 1e-17, x + 0.1));
+        value.standard_error = (i.is_multiple_of(2)).then_some(x * 1e-3);
+        value.interval = (i.is_multiple_of(3)).then_some((x - 1e-17, x + 0.1));
         value.max = Some(x.exp() * 1e300);
         value.count = i + 1;
         value.each = (0..i % 4).map(|j| x * (j as f64).sqrt() + 1e-300).collect();

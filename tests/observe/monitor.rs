@@ -61,7 +61,7 @@ fn training_is_bit_for_bit_the_one_without_a_monitor() {
                 .keys()
                 .eq(everything().into_iter().collect::<std::collections::BTreeSet<_>>().iter())
         );
-        assert_eq!(row.spectrum.is_some(), row.step % 20 == 0);
+        assert_eq!(row.spectrum.is_some(), row.step.is_multiple_of(20));
         assert_eq!(row.epoch, Some(row.step * BATCH / N));
         assert_eq!(row.threshold, None);
         let mean = |measure| row.mean(&measure).unwrap();

@@ -40,7 +40,7 @@ pub fn full(n_rows: usize) -> History {
         let mut ratio = mean_of(ratios);
         ratio.each.clear();
         row.values.insert(Measure::BatchSharpness, ratio);
-        if i % 4 == 0 {
+        if i.is_multiple_of(4) {
             let mut full = Value::of(0.3 * level + 0.5);
             full.standard_error = Some(1e-3);
             row.values.insert(Measure::FullBatchSharpness, full);
