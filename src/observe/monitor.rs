@@ -454,8 +454,8 @@ impl<F> SharpnessMonitor<F> {
         self.history.push(row)?;
         let rows = self.history.rows();
         let row = &rows[rows.len() - 1]; // the one that was pushed
-        let sent = self.sinks.iter_mut().map(|sink| sink.on_row(row));
-        let sent = sent.fold(Ok(()), |first, next| first.and(next));
+        let sent: Vec<_> = self.sinks.iter_mut().map(|sink| sink.on_row(row)).collect();
+        let sent: Result<()> = sent.into_iter().collect();
         self.stopwatch.resume();
         result.and(judged).and(sent)?;
         Ok(row)

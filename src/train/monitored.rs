@@ -69,8 +69,10 @@ pub struct Monitored<M: TrainStep> {
     /// Updates that these parameters have had.
     pub(super) n_updates: usize,
     /// How to keep the batch of a step, if it is wanted.
-    pub(super) keep: Option<fn(&M::Input) -> M::Input>,
+    pub(super) keep: Option<Keep<M::Input>>,
 }
+
+pub(super) type Keep<I> = fn(&I) -> I;
 
 impl<M: TrainStep + Module> Monitored<M> {
     /// The model, measured by `monitor` on `data`: the training set or a part of it.
@@ -82,7 +84,7 @@ impl<M: TrainStep + Module> Monitored<M> {
         M::Input: Batch,
         F: Fn(&M, M::Input) -> Tensor<1> + Send + 'static,
     {
-        let keep = monitor.needs_batch().then_some(M::Input::clone as fn(&_) -> _);
+        let keep = monitor.needs_batch().then_some(M::Input::clone as Keep<_>);
         let shared = Arc::new(Shared::new(Box::new(Held::new(monitor, data))));
         Self { inner: model, shared, n_updates: 0, keep }
     }

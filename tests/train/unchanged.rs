@@ -89,3 +89,29 @@ fn weights_with_and_without_the_monitor_are_the_same() {
     // Two seeds would differ: the comparison sees weights.
     assert_ne!(without, vec![0; without.len()]);
 }
+
+#[test]
+fn parameters_are_drawn_in_the_order_of_the_step() {
+    let _guard = ONE_AT_A_TIME.lock().unwrap();
+    let device = Device::flex().autodiff();
+    let drawn = |step: &dyn Fn(Noisy) -> Noisy| {
+        device.seed(11);
+        let model = step(Noisy::new(&device));
+        let weight = |linear: &Linear| linear.weight.val().into_data().try_to_vec::<f32>().unwrap();
+        [weight(&model.first), weight(&model.second)].concat()
+    };
+    let batch = || crate::setup::batch(0);
+    let bare = drawn(&|model| {
+        TrainStep::step(&model, batch());
+        model
+    });
+    let monitored = drawn(&|model| {
+        let model = Monitored::new(model, config().init(loss).unwrap(), data());
+        TrainStep::step(&model, batch());
+        model.into_inner()
+    });
+    assert_eq!(monitored, bare);
+    // In the order of its fields the model would have other weights.
+    let by_fields = drawn(&|model| model.valid());
+    assert_ne!(by_fields, bare);
+}
