@@ -76,6 +76,8 @@ pub struct Monitored<M: TrainStep> {
     pub(super) keep: Option<Keep<M::Input>>,
 }
 
+pub(super) type Keep<I> = fn(&I) -> I;
+
 impl<M: TrainStep + Module> Monitored<M> {
     /// The model, measured by `monitor` on `data`: the training set or a part of it, as tensors in memory or
     /// any other [`Samples`], for example burn's `Dataset` and `Batcher` as
