@@ -18,7 +18,7 @@ use crate::observe::{History, SharpnessMonitor};
 use crate::samples::Samples;
 
 /// How a batch is cloned.
-type Keep<B> = fn(&B) -> B;
+pub(super) type Keep<B> = fn(&B) -> B;
 
 /// A model with a monitor, for burn-train: it trains as the model does, bit for bit, and is measured while it
 /// does. See [the module](super) for a whole training.
@@ -75,8 +75,6 @@ pub struct Monitored<M: TrainStep> {
     /// How to keep the batch of a step, if it is wanted.
     pub(super) keep: Option<Keep<M::Input>>,
 }
-
-pub(super) type Keep<I> = fn(&I) -> I;
 
 impl<M: TrainStep + Module> Monitored<M> {
     /// The model, measured by `monitor` on `data`: the training set or a part of it, as tensors in memory or

@@ -97,7 +97,7 @@ fn parameters_are_drawn_in_the_order_of_the_step() {
     let drawn = |step: &dyn Fn(Noisy) -> Noisy| {
         device.seed(11);
         let model = step(Noisy::new(&device));
-        let weight = |linear: &Linear| linear.weight.val().into_data().to_vec::<f32>().unwrap();
+        let weight = |linear: &Linear| linear.weight.val().into_data().try_to_vec::<f32>().unwrap();
         [weight(&model.first), weight(&model.second)].concat()
     };
     let batch = || crate::setup::batch(0);
