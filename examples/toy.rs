@@ -17,7 +17,6 @@
 use std::path::PathBuf;
 
 use burn::module::{Module, Param};
-use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use burn_sharpness::plot::{Chart, Look, Series};
@@ -71,7 +70,7 @@ struct Diagonal {
 impl Diagonal {
     /// The minimum with these a: a₁b₁ = 1, a₂b₂ = −1.
     fn minimum(a: [f64; 2], device: &Device) -> Self {
-        let param = |values| Param::from_tensor(tensor(&values, [2], device));
+        let param = |values: [f64; 2]| Param::from_tensor(tensor(&values, [2], device));
         Self { a: param(a), b: param([1.0 / a[0], -1.0 / a[1]]) }
     }
 
