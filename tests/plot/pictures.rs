@@ -183,7 +183,9 @@ fn a_spectrum_shows_outliers_and_the_edge() {
     let spectrum = Spectrum { nodes: vec![0.0, 2.0], weights: vec![0.9, 0.1] };
     let counted = Density::new("all", spectrum).with_dim(10).with_eigenvalues(vec![2.0]);
     let svg = Svg::of(&plot::densities(&[counted], None).unwrap());
-    assert!(svg.says("one eigenvalue") && svg.says("eigenvalues per unit of λ"));
+    for words in ["one", "eigenvalue", "eigenvalues per unit of λ"] {
+        assert!(svg.says(words), "{words}"); // the height of one eigenvalue is marked
+    }
     assert_eq!(svg.lines("stroke-width=\"1.2\"").len(), 1);
     assert!(matches!(plot::densities(&[], None), Err(Error::NothingToDraw { .. })));
 }
