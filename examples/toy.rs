@@ -208,17 +208,6 @@ fn descend(
     model
 }
 
-/// f(x) = w·x.
-#[derive(Module, Debug)]
-struct Regression {
-    w: Param<Tensor<1>>,
-}
-
-fn squared_distance(model: &Regression, (x, y): Batch) -> Tensor<1> {
-    let residual = x.matmul(model.w.val().unsqueeze_dim(1)).squeeze_dim::<1>(1) - y;
-    residual.powi_scalar(2).mean().mul_scalar(0.5)
-}
-
 /// Samples and copies of each: as many independent runs in one.
 const SAMPLES: usize = 64;
 
