@@ -2,7 +2,8 @@
 //! next to those of the whole network, over all samples of digits after some steps of SGD.
 //!
 //! A network with ReLU is linear in each of its layers nearly everywhere, so within a layer both matrices agree;
-//! they differ between layers, and less the better the network fits.
+//! they differ between layers, and less the better the network fits. A second picture has the Hessian of each
+//! layer over the steps.
 //!
 //! `cargo run --release --example layers`, and `-- --help` for the options.
 
@@ -13,8 +14,9 @@ use std::path::PathBuf;
 
 use burn::optim::SgdConfig;
 use burn::tensor::Tensor;
+use burn_sharpness::observe::{Budget, Cadence, History, Measure};
 use burn_sharpness::operator::{GaussNewtonOperator, OperatorExt, ParamGroup};
-use burn_sharpness::plot::Bars;
+use burn_sharpness::plot::{self, Bars};
 use burn_sharpness::prelude::*;
 use clap::Parser;
 
@@ -58,8 +60,8 @@ fn main() -> Result<()> {
     let data = data.tensors(&device);
     let model = Mlp::new(&widths, 0.5, options.common.seed, &device);
     let sizes = (n_samples, options.batch_size);
-    let mut training = Training::new(&SgdConfig::new(), options.lr, sizes, options.common.seed)?;
-    let model = training.run(model, &data, options.steps)?;
+    let training = Training::new(&SgdConfig::new(), options.lr, sizes, options.common.seed)?;
+    let (model, history) = train(&options, training, model, &data, widths.len() - 1)?;
 
     let rows = measure(&options, &model, &data)?;
     let value = loss(&model, data).into_scalar::<f64>();
@@ -75,21 +77,49 @@ fn main() -> Result<()> {
             row.name, row.n_params, row.hessian, row.gauss_newton
         );
     }
+    let title = format!(
+        "digits, layers {}, squared error, {} steps of SGD, η = {}, batches of {}",
+        widths.map(|w| w.to_string()).join("–"),
+        options.steps,
+        options.lr,
+        options.batch_size
+    );
+    plot::groups(&history)?.with_title(title.as_str()).save(&options.out, "layers_over_time")?;
     let bars = Bars {
-        title: format!(
-            "digits, layers {}, squared error, after {} steps of SGD, η = {}, batches of {}",
-            widths.map(|w| w.to_string()).join("–"),
-            options.steps,
-            options.lr,
-            options.batch_size
-        ),
+        title,
         x_name: "λmax over all samples (curvature of the loss)".into(),
         kinds: vec!["Hessian".into(), "Gauss-Newton matrix".into()],
         groups: rows.into_iter().map(|r| (r.name, vec![r.hessian, r.gauss_newton])).collect(),
     };
     bars.picture()?.save(&options.out, "layers")?;
-    println!("\nPicture: {}", options.out.join("layers.svg").display());
+    println!("\nIn {}: layers.svg, layers_over_time.svg, and .png", options.out.display());
     Ok(())
+}
+
+/// Measurements of each layer during the training.
+const N_ROWS: usize = 25;
+
+/// Trains and measures the Hessian on each layer, whose path in the model is `layers` and its number.
+fn train(
+    options: &Options,
+    mut training: Training,
+    mut model: Mlp,
+    data: &Batch,
+    n_layers: usize,
+) -> Result<(Mlp, History)> {
+    let every = (options.steps / N_ROWS).max(1);
+    let layers = (0..n_layers).map(|layer| Measure::Group(format!("layers.{layer}")));
+    let mut monitor = SharpnessMonitorConfig::new(options.batch_size)
+        .with_measures(layers.collect())
+        .with_cadence(Cadence::Every(every))
+        .with_budget(Budget::Unlimited)
+        .with_seed(options.common.seed)
+        .init(loss)?;
+    for step in (0..=options.steps).step_by(every) {
+        monitor.observe(step, &model, data)?;
+        model = training.run(model, data, every.min(options.steps - step))?;
+    }
+    Ok((model, monitor.history().clone()))
 }
 
 /// The whole network first, then its layers.

@@ -141,7 +141,7 @@ impl<'a> Figure<'a> {
         let width = (high - low) / (2 * most_nodes.clamp(16, 200)) as f64;
         let far = threshold.filter(|t| *t < 3.0 * high && *t > 3.0 * low).unwrap_or(0.0);
         let (low, high) = (low.min(far), high.max(far));
-        let room = (0.03 * (high - low)).max(4.0 * width);
+        let room = (0.03 * (high - low)).max(6.0 * width);
         let x = Axis { scale: Scale::Linear, low: low - room, high: high + room };
         let counts = densities.iter().all(|d| d.dim.is_some());
         let curves = spectra
@@ -178,10 +178,12 @@ impl<'a> Figure<'a> {
         for (i, (density, curve)) in self.densities.iter().zip(&self.curves).enumerate() {
             let look = look_of(i);
             let row = top + RUG * i as f64;
-            for value in density.ticks().iter().filter(|value| self.x.contains(**value)) {
+            let tick = |value: &f64| {
                 let (x, _) = panel.place(*value, self.y.low);
-                scene.path(vec![(x, row + 2.0), (x, row + RUG - 2.0)], look.ink.faint(0.75), 1.2);
-            }
+                vec![(x, row + 2.0), (x, row + RUG - 2.0)]
+            };
+            let inside = density.ticks().iter().filter(|value| self.x.contains(**value));
+            scene.lines(inside.map(tick).collect(), look.ink.faint(0.75), 1.2);
             // Pieces above the floor: nothing is drawn where there is nothing.
             for piece in curve.split(|datum| datum.y < self.y.low) {
                 panel.band(scene, piece, look.ink.faint(0.18));
@@ -198,7 +200,9 @@ impl<'a> Figure<'a> {
             let ends = [(self.x.low, single), (self.x.high, single)];
             panel.line(scene, &ends, &GRAY_DASHES);
             let (x, y) = panel.place(self.x.high, single);
-            scene.note("one eigenvalue", (x - 6.0, y - 9.0), 12.0, Anchor::End);
+            for (words, dy) in [("one", -7.0), ("eigenvalue", 7.0)] {
+                scene.words(words, (x + 6.0, y + dy), 12.0, Anchor::Start);
+            }
         }
         if let Some(threshold) = self.threshold.filter(|threshold| self.x.contains(*threshold)) {
             let (x, _) = panel.place(threshold, self.y.low);
@@ -267,7 +271,8 @@ fn quadratures(spectrum: &Spectrum, dim: Option<usize>) -> Result<SpectralDensit
     if nodes.is_empty() {
         return Err(nothing());
     }
-    if let Some(value) = nodes.iter().chain(weights).copied().find(|value| !value.is_finite()) {
+    // Squares of nodes are numbers, too.
+    if let Some(value) = nodes.iter().chain(weights).copied().find(|value| !(value.abs() < 1e150)) {
         return Err(Error::NonFinite { quantity: "a number of a spectrum", value });
     }
     let pairs: Vec<(f64, f64)> = nodes.iter().copied().zip(weights.iter().copied()).collect();

@@ -233,7 +233,7 @@ fn scale(values: impl Iterator<Item = f64> + Clone) -> Axis {
     let low = values.clone().fold(f64::INFINITY, f64::min);
     let high = values.fold(f64::NEG_INFINITY, f64::max);
     match low > 0.0 && high > WIDE * low {
-        true => Axis { scale: Scale::Log, low, high },
+        true => Axis { scale: Scale::Log, low: low.max(1e-9 * high), high },
         false => Axis::linear(low, high),
     }
 }

@@ -12,7 +12,7 @@ const FEW: usize = 24;
 /// Quantities of single batches with more points than this are averaged.
 const MANY: usize = 60;
 
-/// All quantities with more points than this are: a line through them would be an area.
+/// All means over batches with more points than this are: a line through them would be an area.
 const TOO_MANY: usize = 600;
 
 /// One quantity.
@@ -25,6 +25,8 @@ pub(super) struct Curve {
     pub points: Vec<(f64, f64)>,
     /// The rows themselves; none for quantities of single batches of which `points` are the moving mean.
     pub data: Vec<Datum>,
+    /// Whether the rows differ from `points`.
+    pub is_averaged: bool,
 }
 
 /// Values of single batches.
@@ -109,7 +111,9 @@ impl Curve {
         let mut data: Vec<Datum> = series.map(|(step, value)| datum(step, value)).collect();
         let mut points: Vec<(f64, f64)> = data.iter().map(|d| (d.x, d.y)).collect();
         let is_single = is_of_one_batch(measure) && data.len() > MANY;
-        if is_single || data.len() > TOO_MANY {
+        let is_mean = history.series(measure).any(|(_, value)| value.count > 1);
+        let is_averaged = is_mean && data.len() > TOO_MANY;
+        if is_single || is_averaged {
             let window = (data.len() / 40).clamp(3, 100) | 1;
             points = thin::moving_mean(&points, window);
             label += &format!(", mean of {window} rows");
@@ -117,16 +121,11 @@ impl Curve {
         if is_single {
             data.clear();
         }
-        Self { label, look, points, data }
+        Self { label, look, points, data, is_averaged }
     }
 
     pub fn has_few_points(&self) -> bool {
         self.points.len() <= FEW
-    }
-
-    /// Whether the rows differ from the line.
-    pub fn is_averaged(&self) -> bool {
-        self.data.len() > TOO_MANY
     }
 }
 

@@ -58,7 +58,7 @@ impl Curves {
         if every > 1 {
             header.notes.push(format!("one dot of {every} is shown"));
         }
-        if self.curves.iter().any(Curve::is_averaged) {
+        if self.curves.iter().any(|curve| curve.is_averaged) {
             header.notes.push("thin lines: single rows".into());
         }
         if self.curves.iter().flat_map(|c| &c.points).any(|p| !axis.contains(p.1)) {
@@ -85,7 +85,7 @@ impl Curves {
             } else {
                 panel.band(scene, &thin::band(&curve.data), ink.faint(0.18));
             }
-            if curve.is_averaged() {
+            if curve.is_averaged {
                 let rows: Vec<(f64, f64)> = curve.data.iter().map(|d| (d.x, d.y)).collect();
                 let look =
                     Look { ink: ink.faint(0.3), width: 0.8, dashes: &[], ..look_of(curve.look) };
