@@ -5,11 +5,15 @@ use super::axis::Axis;
 use super::header::{Header, Sample};
 use super::palette::{self, THRESHOLD, look_of};
 use super::panel::{Datum, FOOT, Panel, WIDTH};
-use super::scene::{Anchor, Scene};
+use super::scene::{Anchor, GRAY, Scene, text_width};
 use super::thin;
 use crate::error::{Error, Result};
 
 const HEIGHT: f64 = 480.0;
+
+/// Size of the names of points, and height of a row of them.
+const NAME: f64 = 12.0;
+const NAME_ROW: f64 = 15.0;
 
 /// How the points of a series are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +37,7 @@ pub struct Point {
     pub y: f64,
     /// The ends of its error bar.
     pub interval: Option<(f64, f64)>,
-    /// What stands beside it; may be empty.
+    /// What stands above it; may be empty.
     pub name: String,
 }
 
@@ -130,8 +134,10 @@ impl Chart {
         }
         let mut scene = Scene::new(WIDTH, 0.0);
         let top = header.draw(&mut scene);
-        scene.size.1 = top + HEIGHT + FOOT;
-        chart.draw(&mut scene, top);
+        let panel = Panel::new(top, top + HEIGHT, chart.axis(|p| p.x), chart.y_axis());
+        let panel = chart.draw_names(&mut scene, panel);
+        scene.size.1 = panel.bottom + FOOT;
+        chart.draw(&mut scene, &panel);
         Ok(Picture::new(chart.title, scene))
     }
 
@@ -156,8 +162,33 @@ impl Chart {
         }
     }
 
-    fn draw(&self, scene: &mut Scene, top: f64) {
-        let panel = Panel::new(top, top + HEIGHT, self.axis(|p| p.x), self.y_axis());
+    /// Names above the panel, straight above their points, in as many rows as they need; moves the panel down.
+    fn draw_names(&self, scene: &mut Scene, mut panel: Panel) -> Panel {
+        let named = self.series.iter().flat_map(|s| &s.points).filter(|p| !p.name.is_empty());
+        let mut places: Vec<(f64, &str)> =
+            named.map(|p| (panel.place(p.x, p.y).0, p.name.as_str())).collect();
+        places.sort_by(|a, b| a.0.total_cmp(&b.0));
+        // The right end of what stands in each row, the lowest first.
+        let mut rows: Vec<f64> = Vec::new();
+        let mut row_of = Vec::new();
+        for &(x, name) in &places {
+            let half = 0.5 * text_width(name, NAME) + 3.0;
+            let free = rows.iter().position(|end| *end <= x - half).unwrap_or(rows.len());
+            rows.resize(rows.len().max(free + 1), 0.0);
+            rows[free] = x + half;
+            row_of.push(free);
+        }
+        let height = NAME_ROW * rows.len() as f64;
+        (panel.top, panel.bottom) = (panel.top + height, panel.bottom + height);
+        for ((x, name), row) in places.into_iter().zip(row_of) {
+            let y = panel.top - NAME_ROW * (row as f64 + 0.5) - 3.0;
+            scene.words(name, (x, y), NAME, Anchor::Middle);
+            scene.path(vec![(x, panel.top), (x, y + 0.6 * NAME)], GRAY, 1.0);
+        }
+        panel
+    }
+
+    fn draw(&self, scene: &mut Scene, panel: &Panel) {
         panel.draw_axes(scene, Some(&self.x_name), &self.y_name);
         for series in self.series.iter().rev() {
             let (style, data) = (series.style(), series.data().collect::<Vec<_>>());
@@ -168,11 +199,6 @@ impl Chart {
             } else {
                 panel.line(scene, &thin::line(&points), &style);
             }
-        }
-        for point in self.series.iter().flat_map(|s| &s.points).filter(|p| !p.name.is_empty()) {
-            // Most curves rise, and leave the place below on the right.
-            let (x, y) = panel.place(point.x, point.y);
-            scene.words(point.name.as_str(), (x + 9.0, y + 12.0), 12.0, Anchor::Start);
         }
     }
 

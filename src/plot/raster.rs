@@ -9,7 +9,7 @@ use plotters::prelude::*;
 use plotters::style::FontTransform;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::scene::{self, Anchor, FONT, Ink, Mark, Scene};
+use super::scene::{self, Anchor, FONT, Ink, Mark, Place, Scene};
 
 /// Linear oversampling of the drawing.
 const OVERSAMPLING: u32 = 3;
@@ -45,23 +45,24 @@ pub(super) fn save_png(path: &Path, scene: &Scene) -> Drawn {
 /// Draws a mark at `scale` pixels per unit of length.
 fn draw(area: &Area<'_>, scale: f64, mark: &Mark) -> Drawn {
     let pixels = |length: f64| (length * scale).round() as i32;
-    let at = |place: &(f64, f64)| (pixels(place.0), pixels(place.1));
+    let at = |place: &Place| (pixels(place.0), pixels(place.1));
     let color = |Ink { color: (r, g, b), opacity }: Ink| RGBColor(r, g, b).mix(opacity);
     let drawn = match mark {
-        Mark::Path { places, ink, width } => {
+        Mark::Lines { lines, ink, width } => {
             let width = pixels(*width).max(1);
             let style = color(*ink).stroke_width(width as u32);
             // Piece by piece: the backend's joints of thick lines are spikes where angles are sharp.
-            let pieces = places.windows(2);
-            let mut pieces =
-                pieces.map(|ends| PathElement::new(vec![at(&ends[0]), at(&ends[1])], style));
-            let round = |place| Circle::new(at(place), width / 2, color(*ink).filled());
+            let pieces = lines.iter().flat_map(|places| places.windows(2));
+            let piece = |ends: &[Place]| PathElement::new(vec![at(&ends[0]), at(&ends[1])], style);
             // Joints would show through a faint line.
-            let is_joined = width > 2 && ink.opacity == 1.0 && places.len() > 2;
-            let joints = if is_joined { &places[1..places.len() - 1] } else { &[] };
+            let is_joined = width > 2 && ink.opacity == 1.0;
+            let joints = lines.iter().filter(|_| is_joined).flat_map(|places| places.windows(3));
+            let joint =
+                |around: &[Place]| Circle::new(at(&around[1]), width / 2, color(*ink).filled());
             pieces
+                .map(piece)
                 .try_for_each(|piece| area.draw(&piece))
-                .and_then(|()| joints.iter().map(round).try_for_each(|joint| area.draw(&joint)))
+                .and_then(|()| joints.map(joint).try_for_each(|joint| area.draw(&joint)))
         }
         Mark::Area { places, ink } => {
             let corners: Vec<_> = places.iter().map(at).collect();

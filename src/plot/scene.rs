@@ -39,8 +39,8 @@ pub(super) enum Anchor {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Mark {
-    /// A connected line.
-    Path { places: Vec<Place>, ink: Ink, width: f64 },
+    /// Lines of one look, each connected.
+    Lines { lines: Vec<Vec<Place>>, ink: Ink, width: f64 },
     /// A filled polygon.
     Area { places: Vec<Place>, ink: Ink },
     /// Discs of one radius and colour.
@@ -62,16 +62,19 @@ impl Scene {
     }
 
     pub fn path(&mut self, places: Vec<Place>, ink: Ink, width: f64) {
-        if places.len() > 1 {
-            self.marks.push(Mark::Path { places, ink, width });
+        self.lines(vec![places], ink, width);
+    }
+
+    pub fn lines(&mut self, mut lines: Vec<Vec<Place>>, ink: Ink, width: f64) {
+        lines.retain(|places| places.len() > 1);
+        if !lines.is_empty() {
+            self.marks.push(Mark::Lines { lines, ink, width });
         }
     }
 
     /// A line in strokes and gaps of these lengths, solid for none.
     pub fn dashes(&mut self, places: &[Place], pattern: &[f64], ink: Ink, width: f64) {
-        for stroke in strokes(places, pattern) {
-            self.path(stroke, ink, width);
-        }
+        self.lines(strokes(places, pattern), ink, width);
     }
 
     pub fn area(&mut self, places: Vec<Place>, ink: Ink) {

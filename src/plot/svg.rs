@@ -28,10 +28,10 @@ pub(super) fn svg(scene: &Scene, title: &str) -> String {
 
 fn write_mark(text: &mut String, mark: &Mark) -> std::fmt::Result {
     match mark {
-        Mark::Path { places, ink, width } => writeln!(
+        Mark::Lines { lines, ink, width } => writeln!(
             text,
             "<path d=\"{}\" fill=\"none\" stroke-width=\"{}\" stroke-linejoin=\"round\" {}/>",
-            outline(places),
+            lines.iter().map(|places| outline(places)).collect::<String>(),
             plain(*width),
             color(*ink, "stroke")
         ),
@@ -109,14 +109,14 @@ mod tests {
     #[test]
     fn every_kind_of_mark_is_written() {
         let mut scene = Scene::new(100.0, 50.0);
-        scene.path(vec![(0.0, 1.0), (2.5, 3.26)], DARK, 2.0);
+        scene.dashes(&[(0.0, 1.0), (2.5, 1.0), (2.5, 3.26)], &[2.0, 1.0], DARK, 2.0);
         scene.rectangle((0.0, 0.0), (1.0, 1.0), DARK.faint(0.5));
         scene.dots(vec![(1.0, 2.0), (3.0, 4.0)], DARK, 1.5);
         scene.words("a < \"b\" & c", (5.0, 6.0), 10.0, Anchor::End);
         let text = svg(&scene, "<>");
         for part in [
             "<title>&lt;&gt;</title>",
-            "d=\"M0 1L2.5 3.3\" fill=\"none\" stroke-width=\"2\"",
+            "d=\"M0 1H2M2.5 1.5V3.3\" fill=\"none\" stroke-width=\"2\"",
             "d=\"M0 0H1V1H0Z\" fill=\"#262626\" fill-opacity=\"0.5\"",
             "d=\"M1 2h0M3 4h0\" fill=\"none\" stroke-linecap=\"round\" stroke-width=\"3\"",
             "a &lt; &quot;b&quot; &amp; c</text>",

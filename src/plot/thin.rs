@@ -57,10 +57,14 @@ fn pieces<T>(points: &[T], x: impl Fn(&T) -> f64) -> Vec<&[T]> {
     points.chunk_by(|a, b| number(a) == number(b)).collect()
 }
 
-/// The mean over `window` neighbours of each point, fewer at the ends.
+/// Neighbours on each side of a point in the mean that the ends keep: with fewer they would be noise.
+const AT_ENDS: usize = 2;
+
+/// The mean over `window` neighbours of each point. Towards the ends the window shrinks on both sides, so that
+/// a steep start is not lifted.
 pub(super) fn moving_mean(points: &[(f64, f64)], window: usize) -> Vec<(f64, f64)> {
-    let half = window / 2;
     let mean = |i: usize| {
+        let half = (window / 2).min(i.min(points.len() - 1 - i).max(AT_ENDS));
         let near = &points[i.saturating_sub(half)..points.len().min(i + half + 1)];
         (points[i].0, near.iter().map(|p| p.1).sum::<f64>() / near.len() as f64)
     };

@@ -87,7 +87,7 @@ fn every_single_batch_and_the_threshold_are_where_the_axes_say() {
     let height = up(16.0);
     let strokes = svg.lines("stroke-width=\"1.5\"");
     let at = |line: &&String| {
-        let y = line.split([' ', 'H']).nth(2).and_then(|y| y.parse::<f64>().ok());
+        let y = line.split([' ', 'H']).nth(1).and_then(|y| y.parse::<f64>().ok());
         y.is_some_and(|y| (y - height).abs() < 0.3)
     };
     // The panel is 800 wide, a stroke and a gap are 10; one more stroke is in the legend.
@@ -116,8 +116,7 @@ fn a_threshold_steps_where_the_learning_rate_changes() {
     let x = across(3000.0);
     let strokes = svg.lines("stroke-width=\"1.5\"");
     let numbers = |line: &String| -> Vec<f64> {
-        let path = line.split('"').nth(1).unwrap();
-        path.split(|c: char| !c.is_ascii_digit() && c != '.')
+        line.split(|c: char| !c.is_ascii_digit() && c != '.')
             .filter_map(|n| n.parse().ok())
             .collect()
     };
@@ -183,9 +182,7 @@ fn a_spectrum_shows_outliers_and_the_edge() {
     let spectrum = Spectrum { nodes: vec![0.0, 2.0], weights: vec![0.9, 0.1] };
     let counted = Density::new("all", spectrum).with_dim(10).with_eigenvalues(vec![2.0]);
     let svg = Svg::of(&plot::densities(&[counted], None).unwrap());
-    for words in ["one", "eigenvalue", "eigenvalues per unit of λ"] {
-        assert!(svg.says(words), "{words}"); // the height of one eigenvalue is marked
-    }
+    assert!(svg.words.iter().any(|w| w.words == "one") && svg.says("eigenvalues per unit of λ"));
     assert_eq!(svg.lines("stroke-width=\"1.2\"").len(), 1);
     assert!(matches!(plot::densities(&[], None), Err(Error::NothingToDraw { .. })));
 }

@@ -81,10 +81,11 @@ impl Svg {
         dots.filter_map(place).collect()
     }
 
-    /// Places of lines of this colour and width that are longer than one stroke, with their corners.
+    /// Connected lines of this style, as written.
     pub fn lines(&self, style: &str) -> Vec<String> {
         let with = |line: &&str| line.starts_with("<path") && line.contains(style);
-        self.text.lines().filter(with).map(String::from).collect()
+        let outlines = self.text.lines().filter(with).filter_map(|line| line.split('"').nth(1));
+        outlines.flat_map(|outline| outline.split('M').skip(1)).map(String::from).collect()
     }
 
     /// The slope and the offset from values to heights, by two numbers at the left axis between two
