@@ -272,7 +272,9 @@ fn quadratures(spectrum: &Spectrum, dim: Option<usize>) -> Result<SpectralDensit
         return Err(nothing());
     }
     // Squares of nodes are numbers, too.
-    if let Some(value) = nodes.iter().chain(weights).copied().find(|value| !(value.abs() < 1e150)) {
+    if let Some(value) =
+        nodes.iter().chain(weights).copied().find(|v| v.is_nan() || v.abs() >= 1e150)
+    {
         return Err(Error::NonFinite { quantity: "a number of a spectrum", value });
     }
     let pairs: Vec<(f64, f64)> = nodes.iter().copied().zip(weights.iter().copied()).collect();
