@@ -79,9 +79,9 @@ impl BatchSharpnessConfig {
 /// per batch.
 #[derive(Clone, Debug)]
 pub struct BatchSharpness<F> {
-    pub(super) config: BatchSharpnessConfig,
+    pub(crate) config: BatchSharpnessConfig,
     pub(super) loss: F,
-    pub(super) n_measured: u64,
+    pub(crate) n_measured: u64,
 }
 
 /// One measurement of batch sharpness.
@@ -146,15 +146,6 @@ impl<F> BatchSharpness<F> {
             draw,
             elapsed,
         })
-    }
-
-    pub(crate) fn set_num_batches(&mut self, num_batches: usize) {
-        self.config.num_batches = num_batches;
-    }
-
-    /// What the next measurement depends on besides the model.
-    pub(crate) fn memory_mut(&mut self) -> &mut u64 {
-        &mut self.n_measured
     }
 }
 

@@ -8,11 +8,11 @@ use burn::tensor::Tensor;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
-use super::TopEigenvalue;
+use super::{SolveMemory, TopEigenvalue};
 use crate::error::Result;
 use crate::mode::Mode;
 use crate::model_state::ModelState;
-use crate::operator::{ChunkMemory, FullBatchHessian, LinearOperator};
+use crate::operator::{ChunkMemory, FullBatchHessian, LinearOperator, OperatorExt, ParamGroup};
 use crate::params::{ParamBlock, ParamVector};
 use crate::samples::{Borrowed, Samples};
 use crate::solver::{EigenSolver, LanczosConfig};
@@ -34,6 +34,10 @@ pub struct FullBatchSharpnessConfig {
     /// The most products of one measurement.
     #[config(default = 100)]
     pub max_applies: usize,
+    /// Only the parameters at or below this path, for example a layer: λ_max of that block of the
+    /// Hessian. All parameters by default.
+    #[config(default = "None")]
+    pub group: Option<String>,
     /// Seed of the start vector.
     #[config(default = 0)]
     pub seed: u64,
@@ -45,7 +49,7 @@ pub struct FullBatchSharpnessConfig {
 impl FullBatchSharpnessConfig {
     /// The estimator for `loss`, which must be a mean over samples.
     pub fn init<F>(&self, loss: F) -> FullBatchSharpness<F> {
-        FullBatchSharpness { config: self.clone(), loss, earlier: None, n_measured: 0 }
+        FullBatchSharpness { config: self.clone(), loss, memory: SolveMemory::default() }
     }
 }
 
@@ -54,8 +58,7 @@ impl FullBatchSharpnessConfig {
 pub struct FullBatchSharpness<F> {
     config: FullBatchSharpnessConfig,
     loss: F,
-    earlier: Option<ParamVector>,
-    n_measured: u64,
+    pub(crate) memory: SolveMemory,
 }
 
 impl<F> FullBatchSharpness<F> {
@@ -66,7 +69,8 @@ impl<F> FullBatchSharpness<F> {
     /// whole data each.
     ///
     /// # Errors
-    /// As [`FullBatchHessian::new`]. Not converging is a result.
+    /// As [`FullBatchHessian::new`]; [`Error::InvalidSetting`](crate::Error::InvalidSetting) for a `group`
+    /// that no parameter is in. Not converging is a result.
     pub fn measure<M, S>(&mut self, model: &M, data: &S) -> Result<TopEigenvalue>
     where
         M: Module,
@@ -74,20 +78,29 @@ impl<F> FullBatchSharpness<F> {
         F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let began = Instant::now();
-        let FullBatchSharpnessConfig { chunk_size, memory, rel_tol, max_applies, seed, mode } =
-            self.config;
-        let state = ModelState::in_mode(model, mode)?.with_measurement(self.n_measured);
-        self.n_measured += 1;
+        let FullBatchSharpnessConfig {
+            chunk_size, memory, rel_tol, max_applies, seed, mode, ..
+        } = self.config;
+        let SolveMemory { start, n_measured } = &mut self.memory;
+        let state = ModelState::in_mode(model, mode)?.with_measurement(*n_measured);
+        *n_measured += 1;
         let (loss, data) = (&self.loss, Borrowed(data));
         let hessian = FullBatchHessian::at(state, model, data, loss, chunk_size, memory)?;
+        let group = self.config.group.as_ref();
+        let group = group.map(|path| ParamGroup::by_prefix(hessian.space(), path)).transpose()?;
         let solver = LanczosConfig::new()
             .with_rel_tol(rel_tol)
             .with_max_applies(max_applies)
-            .with_seed(seed);
-        let start = self.start(&hessian, seed)?;
-        let found = solver.init().solve(&hessian, Some(&start))?;
+            .with_seed(seed)
+            .init();
+        let seed = seed.wrapping_add(*n_measured);
+        let from = begin(hessian.gradient(), group.as_ref(), start.as_ref(), seed)?;
+        let found = match group {
+            None => solver.solve(&hessian, Some(&from))?,
+            Some(group) => solver.solve(&(&hessian).restricted(group)?, Some(&from))?,
+        };
         let pair = found.first();
-        self.earlier = Some(pair.vector.clone());
+        *start = Some(pair.vector.clone());
         Ok(TopEigenvalue {
             value: pair.value,
             residual_norm: pair.residual_norm,
@@ -98,29 +111,26 @@ impl<F> FullBatchSharpness<F> {
             elapsed: began.elapsed(),
         })
     }
+}
 
-    /// The sum of the gradient, a random vector and the last eigenvector, each of norm 1: see
-    /// [`start`](super::lane_solve::start).
-    fn start<S: Samples>(&self, hessian: &FullBatchHessian<S>, seed: u64) -> Result<ParamBlock> {
-        let space = hessian.space();
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(self.n_measured));
-        let (random, _) = space.random(&mut rng).normalized()?;
-        let (gradient, _) = hessian.gradient().normalized()?;
-        let mut start = random.axpy(1.0, &gradient)?;
-        // One of another model is no start.
-        if let Some(earlier) = self.earlier.as_ref().filter(|v| space.check(v.space()).is_ok()) {
-            start = start.axpy(1.0, earlier)?;
-        }
-        ParamBlock::from_vectors(&[start])
+/// The sum of the gradient, a random vector and the last eigenvector, each of norm 1: see
+/// [`start`](super::lane_solve::start).
+fn begin(
+    gradient: &ParamVector,
+    group: Option<&ParamGroup>,
+    earlier: Option<&ParamVector>,
+    seed: u64,
+) -> Result<ParamBlock> {
+    let space = gradient.space();
+    let random = space.random(&mut Xoshiro256PlusPlus::seed_from_u64(seed));
+    let unit = |v: &ParamVector| match group {
+        None => v.normalized(),
+        Some(group) => group.restrict(v)?.normalized(),
+    };
+    let mut sum = unit(&random)?.0.axpy(1.0, &unit(gradient)?.0)?;
+    // One of another model is no start.
+    if let Some(earlier) = earlier.filter(|v| space.check(v.space()).is_ok()) {
+        sum = sum.axpy(1.0, earlier)?;
     }
-
-    /// The next measurement starts from the gradient and a random vector alone.
-    pub(crate) fn forget_start(&mut self) {
-        self.earlier = None;
-    }
-
-    /// What the next measurement depends on besides the model.
-    pub(crate) fn memory_mut(&mut self) -> (&mut Option<ParamVector>, &mut u64) {
-        (&mut self.earlier, &mut self.n_measured)
-    }
+    ParamBlock::from_vectors(&[sum])
 }

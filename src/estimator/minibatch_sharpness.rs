@@ -14,7 +14,7 @@ use burn::tensor::Tensor;
 use super::lane_solve::{top_of_batch, top_of_lanes};
 use super::monte_carlo::{Group, MonteCarlo, Sample, lane_seed};
 use super::sampling::{Draws, Sampling};
-use super::{Estimate, TopEigenvalue};
+use super::{Estimate, SolveMemory, TopEigenvalue};
 use crate::batch::Batch;
 use crate::error::Result;
 use crate::mode::Mode;
@@ -72,8 +72,8 @@ pub struct MiniBatchSharpnessConfig {
 impl MiniBatchSharpnessConfig {
     /// The estimator for `loss`, a closure from model and batch to one number.
     pub fn init<F>(&self, loss: F) -> MiniBatchSharpness<F> {
-        let (config, earlier, live) = (self.clone(), None, None);
-        MiniBatchSharpness { config, loss, earlier, live, n_measured: 0, n_live: 0 }
+        let (frozen, live) = Default::default();
+        MiniBatchSharpness { config: self.clone(), loss, frozen, live }
     }
 
     fn solver(&self) -> LanczosConfig {
@@ -105,14 +105,12 @@ impl MiniBatchSharpnessConfig {
 /// of its own, so that training's random streams do not move.
 #[derive(Clone, Debug)]
 pub struct MiniBatchSharpness<F> {
-    config: MiniBatchSharpnessConfig,
+    pub(crate) config: MiniBatchSharpnessConfig,
     loss: F,
-    /// An eigenvector of the last measurement.
-    earlier: Option<ParamVector>,
-    /// That of the last live batch.
-    live: Option<ParamVector>,
-    n_measured: u64,
-    n_live: u64,
+    /// Of batches that are drawn.
+    pub(crate) frozen: SolveMemory,
+    /// Of live batches.
+    pub(crate) live: SolveMemory,
 }
 
 /// One measurement of mini-batch sharpness.
@@ -161,13 +159,13 @@ impl<F> MiniBatchSharpness<F> {
         F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let began = Instant::now();
-        let Self { config, loss, earlier, n_measured, .. } = self;
+        let Self { config, loss, frozen: SolveMemory { start, n_measured }, .. } = self;
         let (mut tops, mut last) = (Vec::new(), None);
         let top = |group: &Group<'_, S>| {
             let seeds: Vec<u64> = group.numbers().map(|i| lane_seed(config.seed, i)).collect();
             let solver = config.solver();
             let whole = |lane| group.whole(lane);
-            let found = top_of_lanes(group.lanes, earlier.as_ref(), &solver, &seeds, whole)?;
+            let found = top_of_lanes(group.lanes, start.as_ref(), &solver, &seeds, whole)?;
             let lane = found.len() - 1;
             last = Some(found[lane].vector(group.lanes, lane)?);
             let values = found.iter().map(|top| Some(top.value)).collect();
@@ -176,7 +174,7 @@ impl<F> MiniBatchSharpness<F> {
         };
         let sample = config.monte_carlo().sample(model, data, loss, *n_measured, top)?;
         *n_measured += 1;
-        *earlier = last;
+        *start = last;
         let Sample { estimate, values, draw, .. } = sample;
         // Products of batches after the one at which the target was reached were computed too.
         let n_hvps = tops.iter().map(|top| top.n_hvps).sum();
@@ -206,11 +204,12 @@ impl<F> MiniBatchSharpness<F> {
         B: Batch,
         F: Fn(&M, B) -> Tensor<1>,
     {
-        let state = ModelState::in_mode(model, self.config.mode)?.with_measurement(self.n_live);
-        self.n_live += 1;
-        let (earlier, solver) = (self.live.as_ref(), self.config.solver());
+        let state =
+            ModelState::in_mode(model, self.config.mode)?.with_measurement(self.live.n_measured);
+        self.live.n_measured += 1;
+        let (earlier, solver) = (self.live.start.as_ref(), self.config.solver());
         let top = top_of_batch(&state, model, batch, &self.loss, earlier, &solver)?;
-        self.live = Some(top.vector.clone());
+        self.live.start = Some(top.vector.clone());
         Ok(top)
     }
 
@@ -218,26 +217,6 @@ impl<F> MiniBatchSharpness<F> {
     /// full-batch sharpness, instead of the last eigenvector of this estimator. One of another model is
     /// ignored.
     pub fn start_from(&mut self, vector: &ParamVector) {
-        self.earlier = Some(vector.clone());
-    }
-
-    /// The next measurement starts from the gradient and a random vector alone.
-    pub(crate) fn forget_start(&mut self) {
-        self.earlier = None;
-    }
-
-    /// The next measurement of a live batch starts from the gradient and a random vector alone.
-    pub(crate) fn forget_live_start(&mut self) {
-        self.live = None;
-    }
-
-    pub(crate) fn set_num_batches(&mut self, num_batches: usize) {
-        self.config.num_batches = num_batches;
-    }
-
-    /// What the next measurements depend on besides the model: vectors and counts, of frozen and of live
-    /// batches.
-    pub(crate) fn memory_mut(&mut self) -> [(&mut Option<ParamVector>, &mut u64); 2] {
-        [(&mut self.earlier, &mut self.n_measured), (&mut self.live, &mut self.n_live)]
+        self.frozen.start = Some(vector.clone());
     }
 }

@@ -67,3 +67,12 @@ pub struct TopEigenvalue {
     /// Wall time of the whole measurement.
     pub elapsed: Duration,
 }
+
+/// What the next measurement depends on besides the model: a start, and its stream of random numbers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SolveMemory {
+    /// The eigenvector of the last measurement.
+    pub start: Option<ParamVector>,
+    /// Measurements so far.
+    pub n_measured: u64,
+}

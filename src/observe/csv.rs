@@ -60,10 +60,9 @@ impl Table {
         Self::new(measures, rows.iter().any(|row| row.spectrum.is_some()))
     }
 
-    /// The columns of a file, `None` for one without a header.
-    pub(super) fn of_file(path: &Path) -> Result<Option<Self>> {
-        let text = std::fs::read_to_string(path).map_err(|error| file::failed(path, &error))?;
-        let mut reader = reader(&text);
+    /// The columns of a file with these complete lines, `None` for one without a header.
+    pub(super) fn of_text(text: &str, path: &Path) -> Result<Option<Self>> {
+        let mut reader = reader(text);
         let headers = reader.headers().map_err(|error| file::failed(path, &error))?;
         let measures: Vec<Measure> = headers
             .iter()

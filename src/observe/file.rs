@@ -78,16 +78,21 @@ pub(super) fn write(path: &Path, rows: &[Row]) -> Result<()> {
     replace(path, text(Format::of(path)?, rows)?.as_bytes())
 }
 
-pub(super) fn read(path: &Path) -> Result<Recovered> {
-    let format = Format::of(path)?;
-    let bytes = fs::read(path).map_err(|error| failed(path, &error))?;
+/// The complete lines of a file, and what follows them.
+fn lines(path: &Path) -> Result<(String, Vec<u8>)> {
+    let mut bytes = fs::read(path).map_err(|error| failed(path, &error))?;
     // Half of a line may end within a character.
     let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-    let (complete, rest) = bytes.split_at(end);
-    let complete = std::str::from_utf8(complete).map_err(|error| failed(path, &error))?;
+    let rest = bytes.split_off(end);
+    Ok((String::from_utf8(bytes).map_err(|error| failed(path, &error))?, rest))
+}
+
+pub(super) fn read(path: &Path) -> Result<Recovered> {
+    let format = Format::of(path)?;
+    let (complete, rest) = lines(path)?;
     let rows = match format {
-        Format::JsonLines => json_lines::rows(complete),
-        Format::Csv => csv::rows(complete),
+        Format::JsonLines => json_lines::rows(&complete),
+        Format::Csv => csv::rows(&complete),
     };
     let malformed =
         |(line, message)| Error::MalformedHistory { path: path.to_path_buf(), line, message };
@@ -95,7 +100,7 @@ pub(super) fn read(path: &Path) -> Result<Recovered> {
     for (line, row) in rows.map_err(malformed)? {
         history.push(row).map_err(|error| malformed((line, error.to_string())))?;
     }
-    let half_line = (!rest.is_empty()).then(|| String::from_utf8_lossy(rest).into_owned());
+    let half_line = (!rest.is_empty()).then(|| String::from_utf8_lossy(&rest).into_owned());
     Ok(Recovered { history, half_line })
 }
 
@@ -151,14 +156,16 @@ impl HistoryFile {
         // Columns are those of the file, whatever rows are left.
         let table = match format {
             Format::JsonLines => None,
-            Format::Csv => csv::Table::of_file(path)?,
+            Format::Csv => csv::Table::of_text(&lines(path)?.0, path)?,
         };
-        let text = match &table {
-            None => text(format, kept.rows())?,
-            Some(table) => kept
-                .rows()
-                .iter()
-                .try_fold(table.header(), |text, row| Ok::<_, Error>(text + &table.line(row)?))?,
+        let text = match (format, &table) {
+            (Format::JsonLines, _) => text(format, kept.rows())?,
+            // Killed before its header was complete: columns are still open.
+            (Format::Csv, None) => String::new(),
+            (Format::Csv, Some(table)) => {
+                let lines = kept.rows().iter().map(|row| table.line(row));
+                table.header() + &lines.collect::<Result<String>>()?
+            }
         };
         replace(path, text.as_bytes())?;
         let file = OpenOptions::new().append(true).open(path);

@@ -4,23 +4,17 @@ use std::collections::BTreeMap;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use rand::SeedableRng;
-use rand::rngs::Xoshiro256PlusPlus;
 
 use super::config::SharpnessMonitorConfig;
 use super::{Measure, Spectrum, Value};
 use crate::error::{Error, Result};
 use crate::estimator::{
     BatchSharpness, BatchSharpnessConfig, FullBatchSharpness, FullBatchSharpnessConfig,
-    MiniBatchSharpness, MiniBatchSharpnessConfig, SharpnessGapConfig,
+    MiniBatchSharpness, MiniBatchSharpnessConfig, SharpnessGapConfig, SolveMemory,
 };
 use crate::model_state::ModelState;
-use crate::operator::{
-    ChunkMemory, FullBatchHessian, HessianOperator, LinearOperator, OperatorExt, ParamGroup,
-};
-use crate::params::{ParamBlock, ParamVector};
+use crate::operator::{ChunkMemory, FullBatchHessian, HessianOperator};
 use crate::samples::{Borrowed, Samples};
-use crate::solver::{EigenSolver, LanczosConfig};
 
 /// What is measured: a model, all data, and the batch of a training step.
 pub(super) struct Subject<'a, M, S: Samples> {
@@ -34,13 +28,12 @@ pub(super) struct Subject<'a, M, S: Samples> {
 pub(super) struct Instruments<F> {
     config: SharpnessMonitorConfig,
     loss: F,
-    pub mini_batch: MiniBatchSharpness<F>,
-    pub batch: BatchSharpness<F>,
-    pub full_batch: FullBatchSharpness<F>,
-    /// The last eigenvector of each group.
-    pub groups: BTreeMap<String, ParamVector>,
-    /// Measurements of the gap and of groups so far: streams of random numbers.
-    pub n_others: u64,
+    mini_batch: MiniBatchSharpness<F>,
+    batch: BatchSharpness<F>,
+    full_batch: FullBatchSharpness<F>,
+    groups: BTreeMap<String, FullBatchSharpness<F>>,
+    /// Measurements of gaps and spectra so far: streams of random numbers.
+    n_others: u64,
 }
 
 impl<F: Clone> Instruments<F> {
@@ -60,19 +53,38 @@ impl<F: Clone> Instruments<F> {
             .with_rel_tol(rel_tol)
             .with_mode(mode)
             .with_seed(seed);
+        let group = |measure: &Measure| match measure {
+            Measure::Group(path) => {
+                let of_group = full_batch.clone().with_group(Some(path.clone()));
+                Some((path.clone(), of_group.init(loss.clone())))
+            }
+            _ => None,
+        };
         Self {
             mini_batch: mini_batch.init(loss.clone()),
             batch: batch.init(loss.clone()),
+            groups: config.measures.iter().filter_map(group).collect(),
             full_batch: full_batch.init(loss.clone()),
             config: config.clone(),
             loss,
-            groups: BTreeMap::new(),
             n_others: 0,
         }
     }
 }
 
 impl<F> Instruments<F> {
+    /// What later measurements depend on: the memory of each solve, and the other counts, by names.
+    pub fn memories(&mut self) -> (Vec<(String, &mut SolveMemory)>, [(&'static str, &mut u64); 2]) {
+        let mut solves = vec![
+            ("mini_batch".to_string(), &mut self.mini_batch.frozen),
+            ("live".to_string(), &mut self.mini_batch.live),
+            ("full_batch".to_string(), &mut self.full_batch.memory),
+        ];
+        let groups = self.groups.iter_mut();
+        solves.extend(groups.map(|(path, group)| (format!("group.{path}"), &mut group.memory)));
+        (solves, [("batch", &mut self.batch.n_measured), ("others", &mut self.n_others)])
+    }
+
     /// Measures a quantity over `n_units` mini-batches, where it is one over mini-batches. `loss` is set to
     /// that of all data if it is not known and comes along.
     pub fn measure<M, S>(
@@ -92,32 +104,26 @@ impl<F> Instruments<F> {
         let live = || batch.cloned().ok_or_else(|| unmeasured(measure));
         match measure {
             Measure::MiniBatchSharpness => {
-                if !is_warm {
-                    self.mini_batch.forget_start();
-                }
-                self.mini_batch.set_num_batches(n_units);
+                self.mini_batch.frozen.start.take_if(|_| !is_warm);
+                self.mini_batch.config.num_batches = n_units;
                 let found = self.mini_batch.measure(model, data)?;
                 let value = Value::of_estimate(&found.estimate, &found.values);
                 Ok(Value { n_unconverged: found.n_unconverged, n_hvps: found.n_hvps, ..value })
             }
             Measure::BatchSharpness => {
-                self.batch.set_num_batches(n_units);
+                self.batch.config.num_batches = n_units;
                 let found = self.batch.measure(model, data)?;
                 let value = Value::of_estimate(&found.estimate, &found.values);
                 Ok(Value { n_hvps: found.n_hvps, ..value })
             }
             Measure::FullBatchSharpness => {
-                if !is_warm {
-                    self.full_batch.forget_start();
-                }
+                self.full_batch.memory.start.take_if(|_| !is_warm);
                 let found = self.full_batch.measure(model, data)?;
                 loss.get_or_insert(found.loss);
                 Ok(Value::of_eigenvalue(&found))
             }
             Measure::LiveSharpness => {
-                if !is_warm {
-                    self.mini_batch.forget_live_start();
-                }
+                self.mini_batch.live.start.take_if(|_| !is_warm);
                 Ok(Value::of_eigenvalue(&self.mini_batch.measure_live(model, live()?)?))
             }
             Measure::StepSharpness => {
@@ -130,42 +136,14 @@ impl<F> Instruments<F> {
                 };
                 Ok(Value { n_hvps: 1, ..Value::of(found.ok_or(zero)?) })
             }
-            Measure::Group(path) => self.group(path, model, data, is_warm),
+            Measure::Group(path) => {
+                let group = self.groups.get_mut(path).ok_or_else(|| unmeasured(measure))?;
+                group.memory.start.take_if(|_| !is_warm);
+                Ok(Value::of_eigenvalue(&group.measure(model, data)?))
+            }
             Measure::Gap(batch_size) => self.gap(*batch_size, model, data),
             Measure::Custom(_) => Err(unmeasured(measure)),
         }
-    }
-
-    /// λ_max of the Hessian of all data on the parameters at or below a path.
-    fn group<M, S>(&mut self, path: &str, model: &M, data: &S, is_warm: bool) -> Result<Value>
-    where
-        M: Module,
-        S: Samples,
-        F: Fn(&M, S::Batch) -> Tensor<1>,
-    {
-        let hessian = self.whole(model, data)?;
-        let space = hessian.space().clone();
-        let group = ParamGroup::by_prefix(&space, path)?;
-        let seed = self.config.seed.wrapping_add(self.n_others);
-        let random = space.random(&mut Xoshiro256PlusPlus::seed_from_u64(seed));
-        let mut start = group.restrict(&random)?.normalized()?.0;
-        start = start.axpy(1.0, &group.restrict(hessian.gradient())?.normalized()?.0)?;
-        let earlier = self.groups.get(path).filter(|_| is_warm);
-        if let Some(earlier) = earlier.filter(|v| space.check(v.space()).is_ok()) {
-            start = start.axpy(1.0, earlier)?;
-        }
-        let solver = LanczosConfig::new().with_rel_tol(self.config.rel_tol).with_seed(seed);
-        let operator = (&hessian).restricted(group)?;
-        let found = solver.init().solve(&operator, Some(&ParamBlock::from_vectors(&[start])?))?;
-        let pair = found.first();
-        self.groups.insert(path.to_string(), pair.vector.clone());
-        self.n_others += 1;
-        Ok(Value {
-            standard_error: Some(pair.residual_norm),
-            n_unconverged: usize::from(!pair.converged),
-            n_hvps: found.n_applies,
-            ..Value::of(pair.value)
-        })
     }
 
     fn gap<M, S>(&mut self, batch_size: usize, model: &M, data: &S) -> Result<Value>
@@ -203,24 +181,16 @@ impl<F> Instruments<F> {
         let Some((_, config)) = self.config.spectrum.clone() else {
             return Err(unmeasured(&Measure::Custom("spectrum".into())));
         };
-        let hessian = self.whole(subject.model, subject.data)?;
+        let state = ModelState::in_mode(subject.model, self.config.mode)?;
+        let state = state.with_measurement(self.n_others);
+        let (data, chunk_size) = (Borrowed(subject.data), self.config.chunk_size);
+        let (loss, keep) = (&self.loss, ChunkMemory::Keep);
+        let hessian = FullBatchHessian::at(state, subject.model, data, loss, chunk_size, keep)?;
         let seed = config.seed.wrapping_add(self.n_others);
         let density = config.with_seed(seed).init().estimate(&hessian)?;
         self.n_others += 1;
         let value = Value::of_estimate(&density.moment(1), &[]);
         Ok((Spectrum::from(&density), Value { n_hvps: density.n_applies, ..value }))
-    }
-
-    fn whole<'a, M, S>(&self, model: &M, data: &'a S) -> Result<FullBatchHessian<Borrowed<'a, S>>>
-    where
-        M: Module,
-        S: Samples,
-        F: Fn(&M, S::Batch) -> Tensor<1>,
-    {
-        let state = ModelState::in_mode(model, self.config.mode)?.with_measurement(self.n_others);
-        let chunk_size = self.config.chunk_size;
-        let (loss, data) = (&self.loss, Borrowed(data));
-        FullBatchHessian::at(state, model, data, loss, chunk_size, ChunkMemory::Keep)
     }
 }
 

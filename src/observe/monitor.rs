@@ -17,7 +17,7 @@ use super::warm_start::WarmStart;
 use super::{History, Measure, Observe, Row, RowPhase, Value};
 use crate::error::{Error, Result};
 use crate::samples::{self, Samples};
-use crate::stability::{PhaseDetector, SgdStabilityConfig, Stability};
+use crate::stability::{PhaseDetector, Quantity, SgdStabilityConfig, Stability};
 
 /// The update that follows a measurement.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +55,14 @@ impl Watch {
     fn needs_batch(&self) -> bool {
         matches!(self.measure, Some(Measure::LiveSharpness | Measure::StepSharpness))
     }
+}
+
+/// A watch that is due, by its number, and how much of it is paid for.
+#[derive(Clone, Copy)]
+struct Due {
+    number: usize,
+    n_units: usize,
+    size: Size,
 }
 
 /// Measures the sharpness of a model while it trains: what, when, at which cost, and where it goes.
@@ -119,9 +127,11 @@ impl<F> SharpnessMonitor<F> {
         self
     }
 
-    /// The quantity that is compared with the threshold and tells the phase. Without it: full-batch
-    /// sharpness for an edge of full-batch training; else batch sharpness; of those that are
-    /// not measured, the first that is.
+    /// The quantity that is compared with the threshold and tells the phase. Without it, the one that the
+    /// edge is for ([`Stability::quantity`]) if it is measured: full-batch sharpness, or batch sharpness and
+    /// in its place mini-batch sharpness, its upper bound. An edge with a preconditioner (Adam, RMSProp) is for a
+    /// quantity that the monitor does not measure: [`note`](Self::note) it and name it here. Where nothing
+    /// is watched, rows have no ratio and no phase.
     pub fn with_watched(mut self, measure: Measure) -> Self {
         self.watched = Some(measure);
         self
@@ -144,9 +154,14 @@ impl<F> SharpnessMonitor<F> {
         (training > 0.0).then(|| measuring / training)
     }
 
-    /// Adds a quantity of the user's own to the next row.
-    pub fn note(&mut self, name: &str, value: Value) {
+    /// Adds a quantity of the user's own to the next row, as [`Measure::Custom`].
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] for a value with NaN or infinity, which rows cannot hold.
+    pub fn note(&mut self, name: &str, value: Value) -> Result<()> {
+        value.check()?;
         self.notes.insert(Measure::Custom(name.into()), value);
+        Ok(())
     }
 
     /// Sees a training step, before its update, and measures what is due. The row, if anything was
@@ -283,21 +298,15 @@ impl<F> SharpnessMonitor<F> {
 
     fn blank_row(&self, at: TrainingStep) -> Row {
         Row {
-            learning_rate: at.learning_rate,
             batch_size: Some(self.config.batch_size),
-            loss: at.loss,
+            // That of a training that diverged is no number, and the row is to be kept.
+            loss: at.loss.filter(|loss| loss.is_finite()),
             ..Row::at(at.step)
         }
     }
 
-    /// The watches that are due and affordable, with the units that they may measure.
-    fn due(
-        &mut self,
-        step: usize,
-        epoch: usize,
-        n_samples: usize,
-        has_batch: bool,
-    ) -> Vec<(usize, usize)> {
+    /// The watches that are due and affordable.
+    fn due(&mut self, step: usize, epoch: usize, n_samples: usize, has_batch: bool) -> Vec<Due> {
         let Stopwatch { training, n_steps, .. } = self.stopwatch;
         let trained = (n_steps * self.config.batch_size) as f64;
         let (available, per_pass) = match self.config.budget {
@@ -317,7 +326,7 @@ impl<F> SharpnessMonitor<F> {
                 && (has_batch || !watch.needs_batch())
                 && let Some(n_units) = watch.ledger.affordable(size, share, per_pass)
             {
-                due.push((number, n_units));
+                due.push(Due { number, n_units, size });
             }
         }
         due
@@ -341,11 +350,11 @@ impl<F> SharpnessMonitor<F> {
         }
     }
 
-    /// Measures what is due, until something fails.
+    /// Measures everything that is due; the first failure.
     fn measure<M, S>(
         &mut self,
         row: &mut Row,
-        due: &[(usize, usize)],
+        due: &[Due],
         subject: &Subject<'_, M, S>,
     ) -> Result<()>
     where
@@ -354,8 +363,7 @@ impl<F> SharpnessMonitor<F> {
         F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let mut first = Ok(());
-        for &(number, n_units) in due {
-            let size = self.size(number, samples::count(subject.data)?);
+        for &Due { number, n_units, size } in due {
             let watch = &mut self.watches[number];
             let began = Instant::now();
             let is_warm = watch.warm_start.is_worthwhile();
@@ -371,15 +379,11 @@ impl<F> SharpnessMonitor<F> {
             let seconds = began.elapsed().as_secs_f64();
             let n_hvps = result.as_ref().map_or(0, |value| value.n_hvps);
             let per_unit = n_hvps as f64 / n_units as f64;
-            watch.ledger.pay(
-                match self.config.budget {
-                    Budget::Work(_) => {
-                        n_units as f64 * passes(size.samples_per_unit as f64, per_unit)
-                    }
-                    _ => seconds,
-                },
-                n_units,
-            );
+            let cost = match self.config.budget {
+                Budget::Work(_) => n_units as f64 * passes(size.samples_per_unit as f64, per_unit),
+                Budget::Time(_) | Budget::Unlimited => seconds,
+            };
+            watch.ledger.pay(cost, n_units);
             row.cost.n_hvps += n_hvps;
             match result {
                 Ok(mut value) => {
@@ -403,7 +407,7 @@ impl<F> SharpnessMonitor<F> {
 
     /// Threshold, watched quantity and phase of a row.
     fn judge(&mut self, row: &mut Row, update: Update) -> Result<()> {
-        row.learning_rate = update.learning_rate;
+        row.learning_rate = update.learning_rate.filter(|rate| rate.is_finite());
         let edge = match (&self.edge, update.learning_rate) {
             (Some(edge), Some(rate)) => edge.at(rate)?,
             (Some(edge), None) => edge.clone(),
@@ -422,21 +426,16 @@ impl<F> SharpnessMonitor<F> {
     }
 
     fn watched(&self) -> Option<Measure> {
-        use crate::stability::Quantity;
-        let is_full = self.edge.as_ref().is_some_and(|edge| {
-            matches!(
-                edge.quantity(),
-                Quantity::FullBatchSharpness | Quantity::PreconditionedSharpness { .. }
-            )
-        });
-        let order = if is_full {
-            [Measure::FullBatchSharpness, Measure::MiniBatchSharpness, Measure::BatchSharpness]
-        } else {
-            [Measure::BatchSharpness, Measure::MiniBatchSharpness, Measure::FullBatchSharpness]
+        use Measure::{BatchSharpness, FullBatchSharpness, MiniBatchSharpness};
+        let candidates: &[Measure] = match self.edge.as_ref().map(Stability::quantity) {
+            // 2/η is the edge of plain SGD and of gradient descent.
+            None => &[BatchSharpness, MiniBatchSharpness, FullBatchSharpness],
+            Some(Quantity::BatchSharpness) => &[BatchSharpness, MiniBatchSharpness],
+            Some(Quantity::FullBatchSharpness) => &[FullBatchSharpness],
+            Some(_) => &[],
         };
-        let is_measured = |measure: &Measure| self.config.measures.contains(measure);
-        let default = || order.into_iter().find(is_measured);
-        self.watched.clone().or_else(default)
+        let default = candidates.iter().find(|measure| self.config.measures.contains(measure));
+        self.watched.as_ref().or(default).cloned()
     }
 }
 

@@ -105,6 +105,13 @@ impl Value {
         }
     }
 
+    /// Fails for a number that is NaN or infinite.
+    pub(crate) fn check(&self) -> Result<()> {
+        let ends = self.interval.map(|(low, high)| [low, high]).into_iter().flatten();
+        let optional = self.standard_error.into_iter().chain(self.max).chain(ends);
+        all_finite(optional.chain(self.each.iter().copied()).chain([self.mean, self.seconds]))
+    }
+
     /// An eigenvalue of one operator.
     pub fn of_eigenvalue(top: &TopEigenvalue) -> Self {
         Self {
@@ -117,6 +124,11 @@ impl Value {
             ..Self::default()
         }
     }
+}
+
+fn all_finite(numbers: impl Iterator<Item = f64>) -> Result<()> {
+    let bad = numbers.into_iter().find(|value| !value.is_finite());
+    bad.map_or(Ok(()), |value| Err(Error::NonFinite { quantity: "a number of a row", value }))
 }
 
 /// The phase of a training run, without its numbers.
@@ -226,16 +238,10 @@ impl Row {
 
     /// Fails for a number that is NaN or infinite, which files cannot hold.
     pub(crate) fn check(&self) -> Result<()> {
-        let values = self.values.values().flat_map(|value| {
-            let interval = value.interval.map(|(low, high)| [low, high]).into_iter().flatten();
-            let optional = value.standard_error.into_iter().chain(value.max).chain(interval);
-            optional.chain(value.each.iter().copied()).chain([value.mean, value.seconds])
-        });
+        self.values.values().try_for_each(Value::check)?;
         let spectrum = self.spectrum.iter().flat_map(|s| s.nodes.iter().chain(&s.weights).copied());
         let own = [self.learning_rate, self.loss, self.threshold, self.cost.overhead];
-        let own = own.into_iter().flatten().chain([self.cost.seconds]);
-        let bad = values.chain(spectrum).chain(own).find(|value| !value.is_finite());
-        bad.map_or(Ok(()), |value| Err(Error::NonFinite { quantity: "a number of a row", value }))
+        all_finite(spectrum.chain(own.into_iter().flatten()).chain([self.cost.seconds]))
     }
 
     /// The watched quantity over its threshold: 1 is the edge of stability.

@@ -3,7 +3,9 @@
 //! The file is one of burn's own format (burnpack): eigenvectors to start from as tensors, everything else
 //! as text in its metadata. It belongs beside the checkpoint of model and optimizer of the same step.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{DType, Tensor, TensorData};
@@ -15,17 +17,11 @@ use super::cadence::Clock;
 use super::file::{failed, replace};
 use super::stopwatch::Stopwatch;
 use super::warm_start::WarmStart;
-use super::{History, Row, SharpnessMonitor};
+use super::{History, Measure, Row, SharpnessMonitor, Value};
 use crate::error::{Error, Result};
+use crate::estimator::SolveMemory;
 use crate::model_state::ModelState;
 use crate::params::{ParamSpace, ParamVector};
-use std::sync::Arc;
-
-/// Names of the tensors.
-const MINI_BATCH: &str = "mini_batch";
-const LIVE: &str = "live";
-const FULL_BATCH: &str = "full_batch";
-const GROUP: &str = "group.";
 
 const KEY: &str = "burn-sharpness monitor";
 
@@ -34,13 +30,15 @@ const KEY: &str = "burn-sharpness monitor";
 struct Memory {
     format: u32,
     watches: Vec<WatchMemory>,
-    /// Measurements so far: of mini-batches, of live batches, of gradients, of all data, of others.
-    counts: [u64; 5],
+    /// Measurements so far, by the names of the instruments.
+    counts: BTreeMap<String, u64>,
     training: f64,
     measuring: f64,
     n_steps: usize,
     last_step: Option<usize>,
     rows: Vec<Row>,
+    /// What the next row will hold besides.
+    notes: BTreeMap<Measure, Value>,
 }
 
 const FORMAT: u32 = 1;
@@ -74,24 +72,23 @@ impl<F> SharpnessMonitor<F> {
         };
         let Stopwatch { training, measuring, n_steps, .. } = self.stopwatch;
         let watches = self.watches.iter().map(watch).collect();
-        let n_others = self.instruments.n_others;
-        let [(mini_batch, n_mini_batch), (live, n_live)] = self.instruments.mini_batch.memory_mut();
-        let (full_batch, n_full_batch) = self.instruments.full_batch.memory_mut();
-        let n_batch = *self.instruments.batch.memory_mut();
+        let (solves, others) = self.instruments.memories();
+        let solves = || solves.iter().map(|(name, memory)| (name.as_str(), &**memory));
+        let of_solves = solves().map(|(name, memory)| (name.to_string(), memory.n_measured));
+        let of_others = others.iter().map(|(name, count)| (name.to_string(), **count));
         let memory = Memory {
             format: FORMAT,
             watches,
-            counts: [*n_mini_batch, *n_live, n_batch, *n_full_batch, n_others],
+            counts: of_solves.chain(of_others).collect(),
             training,
             measuring,
             n_steps,
             last_step: self.stopwatch.last_step(),
             rows: self.history.rows().to_vec(),
+            notes: self.notes.clone(),
         };
-        let single = [(MINI_BATCH, mini_batch), (LIVE, live), (FULL_BATCH, full_batch)];
-        let single = single.iter().filter_map(|(name, v)| Some((name.to_string(), (*v).as_ref()?)));
-        let groups = self.instruments.groups.iter().map(|(path, v)| (format!("{GROUP}{path}"), v));
-        let tensors = single.chain(groups).map(|(name, v)| packed(name, v));
+        let starts = solves().filter_map(|(name, memory)| Some((name, memory.start.as_ref()?)));
+        let tensors = starts.map(|(name, start)| packed(name, start));
         let writer = Writer::new(tensors.collect::<Result<_>>()?);
         let text = serde_json::to_string(&memory).map_err(|error| failed(path, &error))?;
         let bytes = writer.with_metadata(KEY, &text).into_bytes();
@@ -137,26 +134,23 @@ impl<F> SharpnessMonitor<F> {
         }
 
         // Nothing fails from here on.
-        let find = |name: &str| vectors.iter().find(|(of, _)| of == name).map(|(_, v)| v.clone());
-        let [n_mini_batch, n_live, n_batch, n_full_batch, n_others] = memory.counts;
-        let [(mini_batch, n), (live, m)] = self.instruments.mini_batch.memory_mut();
-        (*mini_batch, *n, *live, *m) = (find(MINI_BATCH), n_mini_batch, find(LIVE), n_live);
-        let (full_batch, n) = self.instruments.full_batch.memory_mut();
-        (*full_batch, *n) = (find(FULL_BATCH), n_full_batch);
-        *self.instruments.batch.memory_mut() = n_batch;
-        self.instruments.n_others = n_others;
-        let group = |(name, v): &(String, ParamVector)| {
-            Some((name.strip_prefix(GROUP)?.to_string(), v.clone()))
-        };
-        self.instruments.groups = vectors.iter().filter_map(group).collect();
-        for (watch, memory) in self.watches.iter_mut().zip(memory.watches) {
-            watch.clock = memory.clock;
-            watch.ledger = memory.ledger;
-            watch.warm_start = memory.warm_start;
+        let count = |name: &str| memory.counts.get(name).copied().unwrap_or_default();
+        let (solves, others) = self.instruments.memories();
+        for (name, solve) in solves {
+            let start = vectors.iter().find(|(of, _)| *of == name).map(|(_, v)| v.clone());
+            *solve = SolveMemory { start, n_measured: count(&name) };
         }
-        let Memory { training, measuring, n_steps, last_step, .. } = memory;
+        for (name, n_measured) in others {
+            *n_measured = count(name);
+        }
+        for (watch, found) in self.watches.iter_mut().zip(memory.watches) {
+            watch.clock = found.clock;
+            watch.ledger = found.ledger;
+            watch.warm_start = found.warm_start;
+        }
+        let Memory { training, measuring, n_steps, last_step, notes, .. } = memory;
         self.stopwatch = Stopwatch::stopped(training, measuring, n_steps, last_step);
-        (self.history, self.detector) = (history, detector);
+        (self.history, self.detector, self.notes) = (history, detector, notes);
         Ok(())
     }
 }
@@ -165,11 +159,11 @@ fn key(watch: &super::monitor::Watch) -> String {
     watch.measure.as_ref().map_or(String::new(), ToString::to_string)
 }
 
-fn packed(name: String, vector: &ParamVector) -> Result<burn_pack::Tensor> {
+fn packed(name: &str, vector: &ParamVector) -> Result<burn_pack::Tensor> {
     let data = vector.tensor().try_into_data();
     let data = data.map_err(|error| Error::Execution { message: error.to_string() })?;
     let bytes = Bytes::from_bytes_vec(data.as_bytes().to_vec());
-    Ok(burn_pack::Tensor::new(name, vector.space().dtype(), vec![vector.len()], None, bytes))
+    Ok(burn_pack::Tensor::new(name.into(), vector.space().dtype(), vec![vector.len()], None, bytes))
 }
 
 fn unpacked(

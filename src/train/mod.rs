@@ -17,18 +17,28 @@
 //! # type Batch = (Tensor<2>, Tensor<2>);
 //! # #[derive(Module, Debug)]
 //! # struct Net { layer: Linear }
+//! # impl Net {
+//! #     fn output(&self, (x, y): Batch) -> RegressionOutput {
+//! #         let predicted = self.layer.forward(x);
+//! #         let loss = (predicted.clone() - y.clone()).powi_scalar(2).sum_dim(1).mean();
+//! #         RegressionOutput::new(loss, predicted, y)
+//! #     }
+//! # }
 //! # impl TrainStep for Net {
 //! #     type Input = Batch;
 //! #     type Output = RegressionOutput;
-//! #     fn step(&self, _: Batch) -> TrainOutput<RegressionOutput> { unimplemented!() }
+//! #     fn step(&self, batch: Batch) -> TrainOutput<RegressionOutput> {
+//! #         let output = self.output(batch);
+//! #         TrainOutput::new(self, output.loss.backward(), output)
+//! #     }
 //! # }
 //! # impl InferenceStep for Net {
 //! #     type Input = Batch;
 //! #     type Output = RegressionOutput;
-//! #     fn step(&self, _: Batch) -> RegressionOutput { unimplemented!() }
+//! #     fn step(&self, batch: Batch) -> RegressionOutput { self.output(batch) }
 //! # }
-//! # fn loss(net: &Net, (x, y): Batch) -> Tensor<1> {
-//! #     (net.layer.forward(x) - y).powi_scalar(2).sum_dim(1).mean()
+//! # fn loss(net: &Net, batch: Batch) -> Tensor<1> {
+//! #     net.output(batch).loss
 //! # }
 //! # fn run(
 //! #     model: Net, data: Batch, train: Arc<dyn DataLoader<Batch>>, valid: Arc<dyn DataLoader<Batch>>,

@@ -1,35 +1,14 @@
 //! Histories go through files unchanged, and what a killed run leaves is read.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn_sharpness::Error;
 use burn_sharpness::observe::{
     Cost, History, HistoryFile, Measure, PhaseName, Row, RowPhase, Spectrum, Value,
 };
 
-/// A folder that is taken away at the end.
-pub struct Folder(PathBuf);
-
-impl Folder {
-    pub fn new(name: &str) -> Self {
-        let folder = format!("burn-sharpness-{name}-{}", std::process::id());
-        let path = std::env::temp_dir().join(folder);
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use crate::folder::Folder;
 
 /// Rows with everything in them, with numbers that need all their digits, and rows with nothing.
 fn rows() -> Vec<Row> {
@@ -114,6 +93,11 @@ fn a_run_killed_at_any_byte_keeps_every_completed_row() {
             assert_eq!(recovered.history.rows(), &rows()[..lines.saturating_sub(header)]);
             let is_whole = length == 0 || bytes[length - 1] == b'\n';
             assert_eq!(recovered.half_line.is_none(), is_whole);
+            // Wherever it was killed, the run that starts again writes the same file.
+            let file = HistoryFile::resume(&cut, 0).unwrap();
+            let mut file = file.with_columns(history().measures());
+            rows().iter().for_each(|row| file.append(row).unwrap());
+            assert!(fs::read(&cut).unwrap() == bytes, "{name} cut at {length}");
         }
     }
 }

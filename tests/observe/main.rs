@@ -3,6 +3,11 @@
 mod budget;
 mod events;
 mod files;
+#[path = "../support/folder.rs"]
+mod folder;
+mod learning_rate;
 mod monitor;
 mod resume;
+#[path = "../support/timeless.rs"]
+mod timeless;
 mod training;

@@ -12,6 +12,7 @@ use burn_sharpness::observe::{
 };
 use burn_sharpness::prelude::*;
 use burn_sharpness::spectrum::SpectralDensityConfig;
+use burn_sharpness::stability::AdamStabilityConfig;
 
 use crate::training::{BATCH, ETA, N, Net, Training, data, loss};
 
@@ -147,6 +148,52 @@ fn the_threshold_follows_the_learning_rate_and_the_edge() {
 }
 
 #[test]
+fn a_threshold_is_compared_with_its_own_quantity_or_with_none() {
+    let training = Training::new();
+    let watched = |edge: Stability, measures: &[Measure]| {
+        let config = config().with_measures(measures.to_vec());
+        let mut monitor = config.init(loss).unwrap().with_edge(edge);
+        let row = monitor.observe(0, &training.net, &data()).unwrap().unwrap();
+        assert!(row.threshold.is_some());
+        assert_eq!(
+            (row.ratio().is_some(), row.phase.is_some()),
+            (row.watched.is_some(), row.watched.is_some())
+        );
+        row.watched.clone()
+    };
+    let [mini, batch, full] =
+        [Measure::MiniBatchSharpness, Measure::BatchSharpness, Measure::FullBatchSharpness];
+    let of_batches = SgdStabilityConfig::new(1.0).with_momentum(0.9).with_batching(Batching::Small);
+    let of_batches = of_batches.init().unwrap();
+    let of_all = SgdStabilityConfig::new(1.0).with_momentum(0.9).init().unwrap();
+    let adam = AdamStabilityConfig::new(1.0).init().unwrap();
+    let all = [mini.clone(), batch.clone(), full.clone()];
+    assert_eq!(watched(of_batches.clone(), &all), Some(batch));
+    assert_eq!(watched(of_batches.clone(), &all[..1]), Some(mini.clone()));
+    assert_eq!(watched(of_batches, &all[2..]), None);
+    assert_eq!(watched(of_all.clone(), &all), Some(full));
+    assert_eq!(watched(of_all, &all[..2]), None);
+    // λ_max(P⁻¹H) is none of them, however similar the numbers look.
+    assert_eq!(watched(adam.clone(), &all), None);
+    let mut monitor = config().with_measures(vec![mini]).init(loss).unwrap().with_edge(adam);
+    monitor = monitor.with_watched(Measure::Custom("preconditioned".into()));
+    monitor.note("preconditioned", Value::of(19.0)).unwrap();
+    let row = monitor.observe(0, &training.net, &data()).unwrap().unwrap();
+    assert!((row.ratio().unwrap() - 0.5).abs() < 1e-12); // of 38/η
+}
+
+#[test]
+fn a_loss_that_is_no_number_does_not_cost_the_row() {
+    let training = Training::new();
+    let mut monitor = config().init(loss).unwrap();
+    let at = TrainingStep::new(0).with_loss(f64::NAN).with_learning_rate(f64::NAN);
+    let error = monitor.observe(at, &training.net, &data()).unwrap_err();
+    assert!(matches!(error, Error::InvalidSetting { setting: "learning_rate", .. }), "{error}");
+    let row = &monitor.history().rows()[0];
+    assert!(row.values.len() == 5 && row.learning_rate.is_none());
+}
+
+#[test]
 fn sinks_see_every_row_and_their_errors_lose_none() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let copy = seen.clone();
@@ -160,7 +207,9 @@ fn sinks_see_every_row_and_their_errors_lose_none() {
     };
     let mut monitor = config().init(loss).unwrap().with_sink(failing).with_sink(collecting);
     let training = Training::new();
-    monitor.note("hours", Value::of(3.0));
+    monitor.note("hours", Value::of(3.0)).unwrap();
+    let nan = monitor.note("hours", Value::of(f64::NAN));
+    assert!(matches!(nan, Err(Error::NonFinite { .. })));
     for step in 0..30 {
         let result = monitor.observe(step, &training.net, &data());
         assert_eq!(result.is_err(), step == 10);

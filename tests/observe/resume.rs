@@ -1,15 +1,18 @@
 //! A run that is stopped and continued is the run that was not.
 
+use burn::module::Module;
+use burn::tensor::Tensor;
 use burn_sharpness::Error;
 use burn_sharpness::observe::{
-    Budget, Cadence, History, HistoryFile, Measure, Row, SharpnessMonitorConfig, TrainingStep,
+    Budget, Cadence, History, HistoryFile, Measure, Row, SharpnessMonitor, SharpnessMonitorConfig,
+    TrainingStep,
 };
 use burn_sharpness::spectrum::SpectralDensityConfig;
 
-use crate::files::Folder;
+use crate::folder::Folder;
 use crate::monitor::config;
-use crate::training::{ETA, Net, Training, data, loss};
-use burn::module::Module;
+use crate::timeless::timeless;
+use crate::training::{Batch, ETA, Net, Training, data, loss};
 
 fn all(budget: Budget) -> SharpnessMonitorConfig {
     let adaptive = Cadence::Adaptive { shortest: 2, longest: 16, tolerance: 0.02 };
@@ -21,24 +24,9 @@ fn all(budget: Budget) -> SharpnessMonitorConfig {
         .with_budget(budget)
 }
 
-/// Rows without their wall times.
-fn timeless(history: &History) -> Vec<Row> {
-    let timeless = |row: &Row| {
-        let mut row = row.clone();
-        (row.cost.seconds, row.cost.overhead) = (0.0, None);
-        row.values.values_mut().for_each(|value| value.seconds = 0.0);
-        row
-    };
-    history.rows().iter().map(timeless).collect()
-}
+type Monitor = SharpnessMonitor<fn(&Net, Batch) -> Tensor<1>>;
 
-fn run(
-    training: &mut Training,
-    monitor: &mut burn_sharpness::observe::SharpnessMonitor<
-        fn(&Net, crate::training::Batch) -> burn::tensor::Tensor<1>,
-    >,
-    until: usize,
-) {
+fn run(training: &mut Training, monitor: &mut Monitor, until: usize) {
     while training.step < until {
         let at = TrainingStep::new(training.step).with_learning_rate(ETA);
         monitor.observe_with_batch(at, &training.net, &data(), &training.batch()).unwrap();
@@ -46,7 +34,7 @@ fn run(
     }
 }
 
-const LOSS: fn(&Net, crate::training::Batch) -> burn::tensor::Tensor<1> = loss;
+const LOSS: fn(&Net, Batch) -> Tensor<1> = loss;
 
 #[test]
 fn a_continued_run_gives_the_same_rows_bit_for_bit() {

@@ -1,33 +1,14 @@
 //! Every label, threshold and number is on the picture, where it belongs.
 
 use std::fs;
-use std::path::PathBuf;
 
 use burn_sharpness::Error;
 use burn_sharpness::observe::{History, Measure, Row, Spectrum, Value};
 use burn_sharpness::plot::{self, Bars, Chart, Density, Look, Point, Series};
 
+use crate::folder::Folder;
 use crate::histories;
 use crate::vectors::Svg;
-
-/// A folder that is taken away at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("burn-sharpness-plot-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 #[test]
 fn a_training_curve_names_everything_that_it_shows() {
@@ -251,10 +232,10 @@ fn a_file_becomes_all_its_pictures_by_one_call() {
     let last = rows.last_mut().unwrap();
     last.values.extend(histories::gaps().rows()[0].values.clone());
     last.spectrum = Some(histories::outliers());
-    let run = folder.0.join("run.jsonl");
+    let run = folder.path("run.jsonl");
     histories::of(rows).write(&run).unwrap();
 
-    let files = plot::save_all_of_file(&run, folder.0.join("new/pictures")).unwrap();
+    let files = plot::save_all_of_file(&run, folder.path("new/pictures")).unwrap();
     let stems = ["training", "groups", "gap_law", "spectrum"];
     let names: Vec<_> = files.iter().map(|f| f.file_name().unwrap().to_str().unwrap()).collect();
     assert_eq!(names, stems.map(|s| [format!("{s}.svg"), format!("{s}.png")]).concat());
@@ -271,7 +252,7 @@ fn a_file_becomes_all_its_pictures_by_one_call() {
         assert!((1000..pixels.len() / 6).contains(&dark), "{dark} of {}", pixels.len() / 3);
     }
 
-    let missing = plot::save_all_of_file(folder.0.join("none.jsonl"), &folder.0).unwrap_err();
+    let missing = plot::save_all_of_file(folder.path("none.jsonl"), folder.root()).unwrap_err();
     assert!(matches!(missing, Error::File { .. }), "{missing}");
     // A file is no folder.
     let error = plot::training(&histories::full(3)).unwrap().save(&run, "x").unwrap_err();

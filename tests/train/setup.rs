@@ -1,7 +1,6 @@
 //! A small supervised training that the tests share.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use burn::data::dataloader::batcher::Batcher;
@@ -11,19 +10,19 @@ use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::SgdConfig;
 use burn::tensor::{Device, Tensor, TensorData, activation::tanh};
-use burn_sharpness::observe::{Budget, Cadence, History, Measure, Row, SharpnessMonitorConfig};
+use burn_sharpness::observe::{Budget, Cadence, History, Measure, SharpnessMonitorConfig};
 use burn_sharpness::train::{Monitored, SharpnessMetric};
 use burn_train::checkpoint::KeepLastNCheckpoints;
-use burn_train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
-use burn_train::metric::{LossMetric, MetricDefinition};
-use burn_train::renderer::{
-    EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation,
-    MetricsRendererTraining,
-};
+use burn_train::metric::LossMetric;
 use burn_train::{
     InferenceStep, Learner, LearnerModel, RegressionOutput, SupervisedTraining, TrainOutput,
     TrainStep,
 };
+
+use crate::plain::Plain;
+
+pub use crate::folder::Folder;
+pub use crate::timeless::timeless;
 
 #[derive(Module, Debug)]
 pub struct Net {
@@ -146,7 +145,7 @@ where
     M: LearnerModel + TrainStep<Input = Batch> + InferenceStep<Input = Batch>,
 {
     SupervisedTraining::new(dir, loader(), loader())
-        .renderer(Box::new(Quiet))
+        .renderer(Box::new(Plain))
         .with_application_logger(None)
 }
 
@@ -196,80 +195,6 @@ pub fn with_checkpoints(
     training.with_default_checkpointers().with_checkpointing_strategy(strategy)
 }
 
-/// Rows without their wall times.
-pub fn timeless(history: &History) -> Vec<Row> {
-    let timeless = |row: &Row| {
-        let mut row = row.clone();
-        (row.cost.seconds, row.cost.overhead) = (0.0, None);
-        row.values.values_mut().for_each(|value| value.seconds = 0.0);
-        row
-    };
-    history.rows().iter().map(timeless).collect()
-}
-
 pub fn steps(history: &History) -> Vec<usize> {
     history.rows().iter().map(|row| row.step).collect()
-}
-
-/// A folder that is taken away at the end.
-pub struct Folder(PathBuf);
-
-impl Folder {
-    pub fn new(name: &str) -> Self {
-        let folder = format!("burn-sharpness-train-{name}-{}", std::process::id());
-        let path = std::env::temp_dir().join(folder);
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    pub fn root(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Shows nothing.
-struct Quiet;
-
-impl MetricsRendererTraining for Quiet {
-    fn update_train(&mut self, _: MetricState) {}
-    fn update_valid(&mut self, _: MetricState) {}
-}
-
-impl MetricsRendererEvaluation for Quiet {
-    fn update_test(&mut self, _: EvaluationName, _: MetricState) {}
-}
-
-impl TrainingProgressLogger for Quiet {
-    fn start(&mut self, _: usize, _: usize, _: Option<usize>, _: Option<&str>) {}
-    fn update_epoch(&mut self, _: usize) {}
-    fn start_split(&mut self, _: &str, _: usize) {}
-    fn update_split(&mut self, _: usize) {}
-    fn end_split(&mut self) {}
-    fn end(&mut self) {}
-    fn log_event_training(&mut self, _: String) {}
-}
-
-impl EvaluationProgressLogger for Quiet {
-    fn start_global_progress(&mut self, _: usize) {}
-    fn start_test(&mut self, _: &str, _: usize) {}
-    fn update_test_progress(&mut self, _: usize) {}
-    fn end_test(&mut self) {}
-    fn end_global_progress(&mut self) {}
-    fn log_event_evaluation(&mut self, _: String) {}
-}
-
-impl MetricsRenderer for Quiet {
-    fn manual_close(&mut self) {}
-    fn register_metric(&mut self, _: MetricDefinition) {}
 }
