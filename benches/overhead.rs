@@ -36,6 +36,9 @@ struct Options {
     /// Fraction of the training time that the monitor may take; its default without this.
     #[arg(long)]
     budget: Option<f64>,
+    /// One of the networks, `digits` or `cifar10`, instead of both.
+    #[arg(long)]
+    only: Option<String>,
     /// Passed by `cargo bench`; without it (`cargo test --benches`) a few steps are trained.
     #[arg(long, hide = true)]
     bench: bool,
@@ -58,6 +61,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("threads: {}, rounds: {}", threads(), options.rounds);
     for mut case in [of_digits()?, of_cifar10(&options)?] {
+        if options.only.as_ref().is_some_and(|only| only != case.name) {
+            continue;
+        }
         if !options.bench {
             case.steps = 20;
         }
@@ -79,7 +85,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             ratios.push(seconds[1] / seconds[0]);
         }
         println!("{}: {} steps, batches of {}: {last}", case.name, case.steps, case.batch_size);
-        println!("overhead {} {:.3}", case.name, median(&ratios));
+        let all: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.3}")).collect();
+        println!("overhead {} {:.3} (rounds: {})", case.name, median(&ratios), all.join(" "));
     }
     Ok(())
 }

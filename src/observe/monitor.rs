@@ -108,6 +108,8 @@ pub struct SharpnessMonitor<F> {
     pub(super) history: History,
     pub(super) sinks: Vec<Box<dyn Observe>>,
     pub(super) stopwatch: Stopwatch,
+    /// Samples, as far as known since the last measurement.
+    pub(super) n_samples: Option<usize>,
 }
 
 impl<F> fmt::Debug for SharpnessMonitor<F> {
@@ -245,7 +247,11 @@ impl<F> SharpnessMonitor<F> {
         F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         self.stopwatch.tick(at.step);
-        let n_samples = samples::count(data)?;
+        let n_samples = match self.n_samples {
+            Some(n_samples) => n_samples,
+            None => samples::count(data)?,
+        };
+        self.n_samples = Some(n_samples);
         let epoch = at.epoch.unwrap_or(at.step * self.config.batch_size / n_samples);
         let due = self.due(at.step, epoch, n_samples, batch.is_some());
         // What is due waits while burn has still to draw parameters: it draws them at their first use, and a
@@ -269,11 +275,10 @@ impl<F> SharpnessMonitor<F> {
             row.error = Some(error.to_string());
         }
         row.values.append(&mut self.notes);
-        let seconds = self.stopwatch.elapsed();
-        self.stopwatch.measuring += seconds;
-        row.cost.seconds = seconds;
-        row.cost.overhead = self.overhead();
+        row.cost.seconds = self.stopwatch.elapsed();
         self.stopwatch.resume();
+        row.cost.overhead = self.overhead();
+        self.n_samples = None; // data may change between measurements; steps are too many to count at each
         Ok(Some(Measured { row, result }))
     }
 
@@ -307,13 +312,17 @@ impl<F> SharpnessMonitor<F> {
 
     /// The watches that are due and affordable.
     fn due(&mut self, step: usize, epoch: usize, n_samples: usize, has_batch: bool) -> Vec<Due> {
-        let Stopwatch { training, n_steps, .. } = self.stopwatch;
+        let Stopwatch { training, measuring, n_steps, .. } = self.stopwatch;
         let trained = (n_steps * self.config.batch_size) as f64;
         let (available, per_pass) = match self.config.budget {
             Budget::Unlimited => (None, 1.0),
             Budget::Work(fraction) => (Some(fraction * trained), 1.0),
             Budget::Time(fraction) => {
-                (Some(fraction * training), training / trained.max(f64::MIN_POSITIVE))
+                // Rows, sinks and looking whether something is due are no quantity's, and are paid first.
+                let paid: f64 = self.watches.iter().map(|watch| watch.ledger.spent).sum();
+                let others = measuring - paid;
+                let per_pass = training / trained.max(f64::MIN_POSITIVE);
+                (Some(fraction * training - others), per_pass)
             }
         };
         let share = available.map(|available| available / self.watches.len() as f64);

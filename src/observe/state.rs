@@ -149,6 +149,7 @@ impl<F> SharpnessMonitor<F> {
             watch.warm_start = found.warm_start;
         }
         let Memory { training, measuring, n_steps, last_step, notes, .. } = memory;
+        self.n_samples = None;
         self.stopwatch = Stopwatch::stopped(training, measuring, n_steps, last_step);
         (self.history, self.detector, self.notes) = (history, detector, notes);
         Ok(())

@@ -7,7 +7,7 @@ use std::time::Instant;
 pub(super) struct Stopwatch {
     /// Seconds of training.
     pub training: f64,
-    /// Seconds of measurements.
+    /// Seconds of measurements, and of looking whether one is due.
     pub measuring: f64,
     /// Steps of training.
     pub n_steps: usize,
@@ -25,8 +25,9 @@ impl Stopwatch {
         self.last = Some((step, Some(Instant::now())));
     }
 
-    /// The call of this step returns.
+    /// The call of this step returns: what it took since the last tick was no training.
     pub fn resume(&mut self) {
+        self.measuring += self.elapsed();
         self.last = self.last.map(|(step, _)| (step, Some(Instant::now())));
     }
 
