@@ -1,9 +1,8 @@
 //! What a monitor at its defaults adds to training: `cargo bench --bench overhead`.
 //!
-//! Each round trains the same network from the same weights twice, without and with a monitor, one
-//! after the other, so that both see the same load; the order changes from round to round. The line
-//! `overhead digits 1.032` is the median over the rounds of the ratio of their wall times. That weights are
-//! bit-identical is checked, too.
+//! Two trainings from the same weights, one of them with a monitor, go on in turn, a hundredth of their
+//! steps at a time and in changing order, so that both see the same load. The line `overhead digits 1.032` is
+//! the ratio of their wall times, the median over the rounds. That weights are bit-identical is checked, too.
 
 #[allow(unused_imports)] // by the tests of the examples, which a bench without a harness leaves out
 #[path = "../examples/support/mod.rs"]
@@ -68,21 +67,20 @@ fn main() -> Result<(), Box<dyn Error>> {
             case.steps = 20;
         }
         let (mut ratios, mut last) = (Vec::new(), String::new());
-        for round in 0..options.rounds {
-            let with_first = round % 2 == 1;
-            let mut seconds = [0.0; 2];
-            let mut weights = Vec::new();
-            for with_monitor in [with_first, !with_first] {
-                let began = Instant::now();
-                let (model, report) = train(&case, &options, with_monitor)?;
-                seconds[usize::from(with_monitor)] = began.elapsed().as_secs_f64();
-                weights.push(bits(&model));
-                last = report.unwrap_or(last);
+        for _ in 0..options.rounds {
+            let mut runs = [Run::new(&case, None)?, Run::new(&case, Some(&options))?];
+            for turn in 0..TURNS {
+                let steps = case.steps * turn / TURNS..case.steps * (turn + 1) / TURNS;
+                for which in [turn % 2, 1 - turn % 2] {
+                    runs[which].go_on(&case, steps.clone())?;
+                }
             }
-            if weights[0] != weights[1] {
+            let [without, with] = runs;
+            if bits(&without.model) != bits(&with.model) {
                 return Err(format!("{}: the monitor changed the training", case.name).into());
             }
-            ratios.push(seconds[1] / seconds[0]);
+            ratios.push(with.seconds / without.seconds);
+            last = with.report();
         }
         println!("{}: {} steps, batches of {}: {last}", case.name, case.steps, case.batch_size);
         let all: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.3}")).collect();
@@ -91,34 +89,58 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Trains a case; the weights, and what the monitor says of itself.
-fn train(
-    case: &Case,
-    options: &Options,
-    with_monitor: bool,
-) -> Result<(Mlp, Option<String>), Box<dyn Error>> {
-    let n_samples = case.data.0.dims()[0];
-    let mut training = Training::new(&SgdConfig::new(), case.eta, (n_samples, case.batch_size), 0)?;
-    let mut config = SharpnessMonitorConfig::new(case.batch_size);
-    if let Some(budget) = options.budget {
-        config = config.with_budget(Budget::Time(budget));
+/// Parts in which trainings go on in turn.
+const TURNS: usize = 100;
+
+type Loss = fn(&Mlp, Batch) -> Tensor<1>;
+
+/// A training, with or without a monitor.
+struct Run {
+    model: Mlp,
+    training: Training,
+    monitor: Option<SharpnessMonitor<Loss>>,
+    seconds: f64,
+}
+
+impl Run {
+    /// With a monitor if there are options for it.
+    fn new(case: &Case, options: Option<&Options>) -> Result<Self, Box<dyn Error>> {
+        let sizes = (case.data.0.dims()[0], case.batch_size);
+        let training = Training::new(&SgdConfig::new(), case.eta, sizes, 0)?;
+        let monitor = |options: &Options| {
+            let mut config = SharpnessMonitorConfig::new(case.batch_size);
+            if let Some(budget) = options.budget {
+                config = config.with_budget(Budget::Time(budget));
+            }
+            config.init(loss as Loss)
+        };
+        let monitor = options.map(monitor).transpose()?;
+        Ok(Self { model: case.model.clone(), training, monitor, seconds: 0.0 })
     }
-    let mut monitor = if with_monitor { Some(config.init(loss)?) } else { None };
-    let mut model = case.model.clone();
-    for step in 0..case.steps {
-        if let Some(monitor) = &mut monitor {
-            let at = TrainingStep::new(step).with_learning_rate(case.eta);
-            monitor.observe(at, &model, &case.data)?;
+
+    fn go_on(&mut self, case: &Case, steps: std::ops::Range<usize>) -> Result<(), Box<dyn Error>> {
+        let began = Instant::now();
+        for step in steps {
+            if let Some(monitor) = &mut self.monitor {
+                let at = TrainingStep::new(step).with_learning_rate(case.eta);
+                monitor.observe(at, &self.model, &case.data)?;
+            }
+            self.model = self.training.run(self.model.clone(), &case.data, 1)?;
         }
-        model = training.run(model, &case.data, 1)?;
+        self.seconds += began.elapsed().as_secs_f64();
+        // The turn of the other one is no training of this one.
+        self.monitor.iter_mut().for_each(SharpnessMonitor::pause);
+        Ok(())
     }
-    let report = |monitor: SharpnessMonitor<_>| {
+
+    /// What the monitor says of itself.
+    fn report(&self) -> String {
+        let Some(monitor) = &self.monitor else { return String::new() };
         let rows = monitor.history().rows();
-        let ratio = rows.last().and_then(|row| row.ratio()).unwrap_or(f64::NAN);
+        let ratio = rows.iter().rev().find_map(|row| row.ratio()).unwrap_or(f64::NAN);
         let overhead = 100.0 * monitor.overhead().unwrap_or(f64::NAN);
-        format!("{} rows, last ratio {ratio:.3}, by its own clock {overhead:.2}%", rows.len())
-    };
-    Ok((model, monitor.map(report)))
+        format!("{} rows, last ratio {ratio:.3}, {overhead:.2}% by its own clock", rows.len())
+    }
 }
 
 /// All weights, bit by bit.

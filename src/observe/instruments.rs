@@ -23,6 +23,12 @@ pub(super) struct Subject<'a, M, S: Samples> {
     pub batch: Option<&'a S::Batch>,
 }
 
+/// The memory of each solve, and the other streams of random numbers.
+pub(super) struct Memories<'a> {
+    pub solves: Vec<(String, &'a mut SolveMemory)>,
+    pub others: [(&'static str, &'a mut u64); 2],
+}
+
 /// One estimator per quantity, with its memory.
 #[derive(Debug)]
 pub(super) struct Instruments<F> {
@@ -73,8 +79,8 @@ impl<F: Clone> Instruments<F> {
 }
 
 impl<F> Instruments<F> {
-    /// What later measurements depend on: the memory of each solve, and the other counts, by names.
-    pub fn memories(&mut self) -> (Vec<(String, &mut SolveMemory)>, [(&'static str, &mut u64); 2]) {
+    /// What later measurements depend on, by names.
+    pub fn memories(&mut self) -> Memories<'_> {
         let mut solves = vec![
             ("mini_batch".to_string(), &mut self.mini_batch.frozen),
             ("live".to_string(), &mut self.mini_batch.live),
@@ -82,7 +88,8 @@ impl<F> Instruments<F> {
         ];
         let groups = self.groups.iter_mut();
         solves.extend(groups.map(|(path, group)| (format!("group.{path}"), &mut group.memory)));
-        (solves, [("batch", &mut self.batch.n_measured), ("others", &mut self.n_others)])
+        let others = [("batch", &mut self.batch.n_measured), ("others", &mut self.n_others)];
+        Memories { solves, others }
     }
 
     /// Measures a quantity over `n_units` mini-batches, where it is one over mini-batches. `loss` is set to

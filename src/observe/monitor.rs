@@ -156,6 +156,12 @@ impl<F> SharpnessMonitor<F> {
         (training > 0.0).then(|| measuring / training)
     }
 
+    /// What follows, up to the next call of [`observe`](Self::observe), is no training and pays for no
+    /// measurements: an evaluation, a pause.
+    pub fn pause(&mut self) {
+        self.stopwatch.pause();
+    }
+
     /// Adds a quantity of the user's own to the next row, as [`Measure::Custom`].
     ///
     /// # Errors
@@ -169,7 +175,8 @@ impl<F> SharpnessMonitor<F> {
     /// Sees a training step, before its update, and measures what is due. The row, if anything was
     /// measured.
     ///
-    /// Call it at every step: the time between two calls is what counts as training. Nothing is measured
+    /// Call it at every step: the time between two calls is what counts as training, up to a
+    /// [`pause`](Self::pause). Nothing is measured
     /// before the model was used for the first time, when burn draws its parameters.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::budget::Ledger;
 use super::cadence::Clock;
 use super::file::{failed, replace};
+use super::instruments::Memories;
 use super::stopwatch::Stopwatch;
 use super::warm_start::WarmStart;
 use super::{History, Measure, Row, SharpnessMonitor, Value};
@@ -72,7 +73,7 @@ impl<F> SharpnessMonitor<F> {
         };
         let Stopwatch { training, measuring, n_steps, .. } = self.stopwatch;
         let watches = self.watches.iter().map(watch).collect();
-        let (solves, others) = self.instruments.memories();
+        let Memories { solves, others } = self.instruments.memories();
         let solves = || solves.iter().map(|(name, memory)| (name.as_str(), &**memory));
         let of_solves = solves().map(|(name, memory)| (name.to_string(), memory.n_measured));
         let of_others = others.iter().map(|(name, count)| (name.to_string(), **count));
@@ -135,7 +136,7 @@ impl<F> SharpnessMonitor<F> {
 
         // Nothing fails from here on.
         let count = |name: &str| memory.counts.get(name).copied().unwrap_or_default();
-        let (solves, others) = self.instruments.memories();
+        let Memories { solves, others } = self.instruments.memories();
         for (name, solve) in solves {
             let start = vectors.iter().find(|(of, _)| *of == name).map(|(_, v)| v.clone());
             *solve = SolveMemory { start, n_measured: count(&name) };

@@ -11,7 +11,7 @@ pub(super) struct Stopwatch {
     pub measuring: f64,
     /// Steps of training.
     pub n_steps: usize,
-    /// The last step that was seen, and when its call returned; no time after the run was interrupted.
+    /// The last step that was seen, and when its call returned; no time while training stands still.
     last: Option<(usize, Option<Instant>)>,
 }
 
@@ -29,6 +29,12 @@ impl Stopwatch {
     pub fn resume(&mut self) {
         self.measuring += self.elapsed();
         self.last = self.last.map(|(step, _)| (step, Some(Instant::now())));
+    }
+
+    /// Training stops for a while: what follows, up to the next tick, is no part of it.
+    pub fn pause(&mut self) {
+        self.training += self.elapsed();
+        self.last = self.last.map(|(step, _)| (step, None));
     }
 
     /// Time since the last [`tick`](Self::tick) or [`resume`](Self::resume), in seconds.

@@ -63,3 +63,26 @@ fn nothing_is_measured_before_it_is_paid_for() {
         assert!(monitor.observe(step, &training.net, &data()).unwrap().is_none());
     }
 }
+
+#[test]
+fn a_pause_is_no_training() {
+    let config = SharpnessMonitorConfig::new(BATCH)
+        .with_measures(vec![Measure::BatchSharpness])
+        .with_budget(Budget::Unlimited)
+        .with_cadence(Cadence::Every(1));
+    let waits = |pauses: bool| {
+        let mut monitor = config.init(loss).unwrap();
+        let training = Training::new();
+        for step in 0..3 {
+            monitor.observe(step, &training.net, &data()).unwrap();
+            if pauses {
+                monitor.pause();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        monitor.overhead()
+    };
+    // Training is 100 ms at least, or the microseconds up to a pause.
+    let (with, without) = (waits(true).unwrap(), waits(false).unwrap());
+    assert!(with > without, "{with} {without}");
+}

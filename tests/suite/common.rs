@@ -14,6 +14,16 @@ pub struct Dense {
 }
 
 impl Dense {
+    /// Weights and bias are irregular numbers in f64.
+    pub fn wavy(inputs: usize, outputs: usize, phase: f64) -> Self {
+        let device = Device::flex();
+        let weight = wave(inputs * outputs, phase).iter().map(|w| 0.6 * w).collect();
+        Self {
+            weight: Param::from_tensor(float(weight, [inputs, outputs], DType::F64, &device)),
+            bias: Param::from_tensor(float(wave(outputs, phase), [outputs], DType::F64, &device)),
+        }
+    }
+
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         x.matmul(self.weight.val()) + self.bias.val().unsqueeze()
     }

@@ -26,17 +26,8 @@ struct Net {
     head: Dense,
 }
 
-fn dense(inputs: usize, outputs: usize, phase: f64) -> Dense {
-    let device = Device::flex();
-    let weight = wave(inputs * outputs, phase).iter().map(|w| 0.6 * w).collect();
-    Dense {
-        weight: Param::from_tensor(float(weight, [inputs, outputs], DType::F64, &device)),
-        bias: Param::from_tensor(float(wave(outputs, phase), [outputs], DType::F64, &device)),
-    }
-}
-
 fn model() -> Net {
-    Net { hidden: dense(6, 8, 0.1), head: dense(8, 3, 0.7) }
+    Net { hidden: Dense::wavy(6, 8, 0.1), head: Dense::wavy(8, 3, 0.7) }
 }
 
 fn data() -> Pair {
@@ -267,7 +258,7 @@ fn a_warm_start_does_not_hold_on_to_an_overtaken_eigenvector() {
 fn a_warm_start_of_another_model_is_ignored() {
     let mut monitor = MiniBatchSharpnessConfig::new(5).with_rel_tol(1e-8).init(loss);
     monitor.measure(&model(), &data()).unwrap();
-    let wider = Net { hidden: dense(6, 11, 0.1), head: dense(11, 3, 0.7) };
+    let wider = Net { hidden: Dense::wavy(6, 11, 0.1), head: Dense::wavy(11, 3, 0.7) };
     let measured = monitor.measure(&wider, &data()).unwrap();
     let batches = draw_batches(Sampling::WithoutReplacement, N, 5, 16, 0, 1).unwrap();
     let fresh = wider.sharpness(rows(&data(), &batches[0]), loss).unwrap().value;

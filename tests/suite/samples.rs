@@ -31,17 +31,8 @@ struct Net {
     head: Dense,
 }
 
-fn dense(inputs: usize, outputs: usize, phase: f64) -> Dense {
-    let device = Device::flex();
-    let weight = wave(inputs * outputs, phase).iter().map(|w| 0.6 * w).collect();
-    Dense {
-        weight: Param::from_tensor(float(weight, [inputs, outputs], DType::F64, &device)),
-        bias: Param::from_tensor(float(wave(outputs, phase), [outputs], DType::F64, &device)),
-    }
-}
-
 fn model() -> Net {
-    Net { hidden: dense(6, 8, 0.1), head: dense(8, 3, 0.7) }
+    Net { hidden: Dense::wavy(6, 8, 0.1), head: Dense::wavy(8, 3, 0.7) }
 }
 
 fn loss(model: &Net, (x, y): Pair) -> Tensor<1> {

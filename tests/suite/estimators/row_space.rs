@@ -9,8 +9,8 @@ use burn_sharpness::operator::{FullBatchHessian, HessianLanes, Lanes};
 use burn_sharpness::prelude::*;
 
 use super::regression::{mean, relative};
-use super::{Net, Pair, dense, loss, rows};
-use crate::common::{float, wave};
+use super::{Net, Pair, loss, rows};
+use crate::common::{Dense, float, wave};
 
 const SAMPLES: usize = 8;
 
@@ -18,7 +18,7 @@ const SAMPLES: usize = 8;
 const ROUNDING: f64 = 2e-13;
 
 fn wide() -> Net {
-    Net { hidden: dense(64, 32, 0.1), head: dense(32, 3, 0.7) }
+    Net { hidden: Dense::wavy(64, 32, 0.1), head: Dense::wavy(32, 3, 0.7) }
 }
 
 fn samples() -> Pair {
