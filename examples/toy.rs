@@ -159,17 +159,17 @@ fn check_ends(options: &Options) -> Result<bool, Error> {
                 longest = points;
             }
         }
-        series.push(Series::curve(format!("{name}, max λ"), style, Look::Line, &longest));
+        let ratios: Vec<_> = longest.iter().map(|(step, top)| (*step, top / edge)).collect();
+        let label = format!("{name}, edge at max λ = {edge}");
+        series.push(Series::curve(label, style, Look::Line, &ratios));
     }
     println!();
-    for (label, level) in [("2/η: edge of SGD", bound), ("4/η: edge of GD", 2.0 * bound)] {
-        let line = [(0.0, level), (SHOWN as f64, level)];
-        series.push(Series::curve(label, 0, Look::Reference, &line));
-    }
+    let line = [(0.0, 1.0), (SHOWN as f64, 1.0)];
+    series.push(Series::curve("edge of stability", 0, Look::Reference, &line));
     let chart = Chart {
         title: format!("two disjoint samples, η = {ETA}: the sharper sample's curvature"),
         x_name: "training step".into(),
-        y_name: "max(λ1, λ2) (curvature of the loss)".into(),
+        y_name: "max(λ1, λ2) / edge (1 = edge)".into(),
         is_logarithmic: false,
         series,
     };
