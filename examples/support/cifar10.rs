@@ -17,9 +17,14 @@ const N_CLASSES: usize = 10;
 /// `path` is one file, or a folder: then its files whose names end in `.bin` and do not contain
 /// `test`, in the order of their names, until there are `n` images.
 pub fn load(path: &Path, n: usize) -> Result<Dataset> {
-    let (n_features, n_classes) = (N_PIXELS, N_CLASSES);
-    let (features, labels) = (Vec::new(), Vec::new());
-    let mut data = Dataset { features, labels, n_features, n_classes, description: String::new() };
+    let mut data = Dataset {
+        features: Vec::new(),
+        labels: Vec::new(),
+        n_features: N_PIXELS,
+        image: [3, 32, 32],
+        n_classes: N_CLASSES,
+        description: String::new(),
+    };
     for file in training_files(path)? {
         if data.len() >= n {
             break;

@@ -11,6 +11,8 @@ pub struct Dataset {
     pub features: Vec<f32>,
     pub labels: Vec<u8>,
     pub n_features: usize,
+    /// Channels, height and width: their product is `n_features`.
+    pub image: [usize; 3],
     pub n_classes: usize,
     /// Which samples these are and how they were normalized, for people.
     pub description: String,
@@ -64,6 +66,23 @@ impl Dataset {
         }
     }
 
+    /// Every pixel repeated `factor` times in both directions: for networks that small images are too
+    /// small for.
+    pub fn enlarged(mut self, factor: usize) -> Self {
+        let [channels, height, width] = self.image;
+        let rows = self.features.chunks_exact(width);
+        self.features = rows
+            .flat_map(|row| {
+                let wide: Vec<f32> =
+                    row.iter().flat_map(|v| std::iter::repeat_n(*v, factor)).collect();
+                wide.repeat(factor)
+            })
+            .collect();
+        self.image = [channels, factor * height, factor * width];
+        self.n_features *= factor * factor;
+        self
+    }
+
     /// Features `[n, n_features]` and one-hot labels `[n, n_classes]`.
     ///
     /// One-hot here and not in the loss: a loss that is recorded cannot read labels on the host.
@@ -88,6 +107,7 @@ mod tests {
             features: vec![1.0, 3.0, 7.0, 7.0, 5.0, 7.0, 7.0, 7.0],
             labels: vec![1, 0],
             n_features: 4,
+            image: [2, 1, 2],
             n_classes: 2,
             description: String::new(),
         }
@@ -101,6 +121,15 @@ mod tests {
         for (value, expected) in data.features.iter().zip(expected) {
             assert!((value - expected).abs() < 1e-6, "{:?}", data.features);
         }
+    }
+
+    #[test]
+    fn an_enlarged_image_repeats_its_pixels() {
+        let data = two_channels().enlarged(2);
+        assert_eq!((data.image, data.n_features, data.len()), ([2, 2, 4], 16, 2));
+        let [a, b] = [1.0, 3.0];
+        assert_eq!(data.features[..8], [a, a, b, b, a, a, b, b]);
+        assert_eq!(data.features.len(), 32);
     }
 
     #[test]

@@ -40,8 +40,8 @@ fn parse(text: &str) -> Result<Dataset> {
         }
         labels.push(number(fields[N_PIXELS], N_CLASSES as u8 - 1)?);
     }
-    let (n_features, n_classes) = (N_PIXELS, N_CLASSES);
-    Ok(Dataset { features, labels, n_features, n_classes, description: String::new() })
+    let (n_features, image, n_classes) = (N_PIXELS, [1, 8, 8], N_CLASSES);
+    Ok(Dataset { features, labels, n_features, image, n_classes, description: String::new() })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What can go wrong in an example. Every message ends in what to do.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 /// Result of everything that can fail in an example.
 pub type Result<T, E = ExampleError> = std::result::Result<T, E>;
@@ -75,6 +76,19 @@ pub enum ExampleError {
     )]
     Diverged { step: usize, loss: f64, lr: f64 },
 
+    #[error(
+        "`{}` holds another run (its setting.json differs); choose another folder with --out, or delete \
+         this one",
+        .path.display()
+    )]
+    OtherRun { path: PathBuf },
+
+    #[error(
+        "the checkpoint `{}` cannot be read: {message}; delete its folder to begin again",
+        .path.display()
+    )]
+    Checkpoint { path: PathBuf, message: String },
+
     #[error("measuring at step {step} failed: {source}")]
     Measurement { step: usize, source: burn_sharpness::Error },
 
@@ -88,7 +102,23 @@ pub enum ExampleError {
     Write { path: PathBuf, message: String },
 }
 
+/// The end of a program: success, or the error as a line.
+pub fn report(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 impl ExampleError {
+    /// The error of reading a checkpoint, whatever library reports it.
+    pub fn checkpoint(path: &Path, source: impl std::fmt::Display) -> Self {
+        Self::Checkpoint { path: path.to_path_buf(), message: source.to_string() }
+    }
+
     /// The error of writing to `path`, whatever library reports it.
     pub fn write(path: &Path, source: impl std::fmt::Display) -> Self {
         Self::Write { path: path.to_path_buf(), message: source.to_string() }

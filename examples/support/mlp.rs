@@ -7,10 +7,10 @@ use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
-use rand::seq::SliceRandom;
 use rand_distr::{Distribution, StandardNormal};
 
 use super::error::{ExampleError, Result};
+use super::order::Order;
 
 /// Features and one-hot labels.
 pub type Batch = (Tensor<2>, Tensor<2>);
@@ -55,32 +55,6 @@ pub fn squared_error(outputs: Tensor<2>, one_hot: Tensor<2>) -> Tensor<1> {
     (outputs - one_hot).powi_scalar(2).sum_dim(1).mean()
 }
 
-/// Consecutive batches of shuffled epochs; a last partial batch is dropped.
-pub struct Order {
-    rng: Xoshiro256PlusPlus,
-    samples: Vec<usize>,
-    batch_size: usize,
-    next: usize,
-}
-
-impl Order {
-    pub fn new(n_samples: usize, batch_size: usize, seed: u64) -> Self {
-        let samples: Vec<usize> = (0..n_samples).collect();
-        let (rng, next) = (Xoshiro256PlusPlus::seed_from_u64(seed), samples.len());
-        Self { rng, samples, batch_size, next }
-    }
-
-    pub fn next_batch(&mut self) -> &[usize] {
-        if self.next + self.batch_size > self.samples.len() {
-            self.samples.shuffle(&mut self.rng);
-            self.next = 0;
-        }
-        let start = self.next;
-        self.next += self.batch_size;
-        &self.samples[start..self.next]
-    }
-}
-
 /// The samples with these numbers.
 pub fn select((features, one_hot): &Batch, samples: &[usize]) -> Batch {
     let indices: Vec<i64> = samples.iter().map(|i| *i as i64).collect();
@@ -96,6 +70,7 @@ pub fn loss(model: &Mlp, (features, one_hot): Batch) -> Tensor<1> {
 /// Training on the squared error, which goes on where it stopped.
 pub struct Training {
     order: Order,
+    batch_size: usize,
     optimizer: ModuleOptimizer,
     lr: f64,
     step: usize,
@@ -112,14 +87,14 @@ impl Training {
         if !(1..=n_samples).contains(&batch_size) {
             return Err(ExampleError::BatchSize { batch_size, samples: n_samples });
         }
-        let order = Order::new(n_samples, batch_size, seed);
-        Ok(Self { order, optimizer: optimizer.init(), lr, step: 0 })
+        let order = Order::new(n_samples, seed);
+        Ok(Self { order, batch_size, optimizer: optimizer.init(), lr, step: 0 })
     }
 
     /// The model after `n_steps` more.
     pub fn run(&mut self, mut model: Mlp, data: &Batch, n_steps: usize) -> Result<Mlp> {
         for _ in 0..n_steps {
-            let loss = loss(&model, select(data, self.order.next_batch()));
+            let loss = loss(&model, select(data, self.order.next_batch(self.batch_size)));
             let value = loss.clone().into_scalar::<f64>();
             if !value.is_finite() {
                 return Err(ExampleError::Diverged { step: self.step, loss: value, lr: self.lr });

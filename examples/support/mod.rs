@@ -9,6 +9,7 @@ pub mod digits;
 pub mod error;
 pub mod mlp;
 pub mod networks;
+pub mod order;
 
 #[allow(unused_imports)] // nor this
 pub use dataset::Dataset;

@@ -1,0 +1,59 @@
+//! The edge of stochastic stability of residual networks: figures 2 and 24 of the paper.
+//!
+//! `cargo run --release --example eoss_resnet`, and `-- --help` for the options.
+
+#[path = "support/experiment/mod.rs"]
+mod experiment;
+#[path = "support/mod.rs"]
+mod support;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use experiment::eoss::{self, EossOptions, Preset};
+use experiment::images::Architecture;
+
+/// Keeps freed memory for the next tensor instead of mapping it anew (docs/speed.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Train a residual network without normalization by plain SGD and watch its sharpness settle at the edge of stochastic stability.
+///
+/// With --path the paper's network on CIFAR-10: two blocks in each of three stages of 16, 32 and 64 channels, without
+/// batch normalization. Without it, a small one on digits. See
+/// `eoss_mlp` for what is measured.
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    eoss: EossOptions,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse().eoss;
+    let preset = match options.images.is_quick() {
+        true => Preset {
+            architecture: Architecture::ResNet { blocks: [1, 1, 1], widths: [8, 16, 32] },
+            lrs: vec![0.1],
+            batch_sizes: vec![8, 32],
+            steps: 4000,
+            init_scale: 0.5,
+            rows: 40,
+            full_once_in: 2,
+            live_rows: 400,
+            num_batches: 8,
+        },
+        false => Preset {
+            architecture: Architecture::ResNet { blocks: [2, 2, 2], widths: [16, 32, 64] },
+            lrs: vec![0.02],
+            batch_sizes: vec![8, 32, 128],
+            steps: 100_000,
+            init_scale: 0.2,
+            rows: 100,
+            full_once_in: 2,
+            live_rows: 1000,
+            num_batches: 8,
+        },
+    };
+    support::error::report(eoss::run("eoss_resnet", &options, preset))
+}

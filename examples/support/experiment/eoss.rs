@@ -1,0 +1,366 @@
+//! The edge of stochastic stability: trainings over step sizes and batch sizes, each measured as it goes.
+//!
+//! Figures 1, 2 and 18 to 24 of the paper: mini-batch sharpness rises to 2/η and stays at or just above it,
+//! whatever the batch size, while full-batch sharpness stays below, the lower the smaller the batches.
+
+use std::path::Path;
+
+use burn_sharpness::estimator::Estimate;
+use burn_sharpness::observe::{History, Measure};
+use burn_sharpness::plot::{Chart, Look, Point, Series, rounded};
+use burn_sharpness::stability::SgdStabilityConfig;
+use serde::Serialize;
+
+use super::images::{Architecture, ImageOptions, Images, LossName, Network, check_batch_size};
+use super::plateau::{LAST, level, plateau};
+use super::run::Job;
+use super::schedule::{Schedule, Stage};
+use super::update::{Optimized, Optimizer};
+use super::verdict::Verdicts;
+use crate::support::error::{ExampleError, Result};
+use crate::support::mlp::Batch;
+
+/// What can be changed.
+#[derive(Clone, Debug, clap::Args)]
+pub struct EossOptions {
+    #[command(flatten)]
+    pub images: ImageOptions,
+
+    /// Step sizes η, separated by commas: a run for each of them and each batch size
+    #[arg(long, value_name = "ETAS", value_delimiter = ',', allow_negative_numbers = true)]
+    pub lr: Option<Vec<f64>>,
+
+    /// Samples per mini-batch, in training and in the measurements, separated by commas
+    #[arg(long, value_name = "SIZES", value_delimiter = ',')]
+    pub batch_size: Option<Vec<usize>>,
+
+    /// SGD steps of each run
+    #[arg(long, value_name = "N")]
+    pub steps: Option<usize>,
+
+    /// What is trained
+    #[arg(long, value_enum, default_value = "mse")]
+    pub loss: LossName,
+
+    /// Initial weights are normal with standard deviation SCALE·√(2/fan), biases zero. The paper starts where
+    /// curvature is low
+    #[arg(long, value_name = "SCALE", allow_negative_numbers = true)]
+    pub init_scale: Option<f64>,
+
+    /// Measurements of each run
+    #[arg(long, value_name = "N")]
+    pub rows: Option<usize>,
+
+    /// Mini-batches per measurement of mini-batch sharpness; batch sharpness, which is cheaper, takes four
+    /// times as many
+    #[arg(long, value_name = "N")]
+    pub num_batches: Option<usize>,
+}
+
+/// The setting that options change.
+#[derive(Clone, Debug)]
+pub struct Preset {
+    pub architecture: Architecture,
+    pub lrs: Vec<f64>,
+    pub batch_sizes: Vec<usize>,
+    pub steps: usize,
+    pub init_scale: f64,
+    pub rows: usize,
+    /// Full-batch sharpness is measured once in so many measurements.
+    pub full_once_in: usize,
+    /// λ_max of the training batch is measured so many times.
+    pub live_rows: usize,
+    pub num_batches: usize,
+}
+
+/// Everything that determines a run.
+#[derive(Clone, Debug, Serialize)]
+struct Setting<'a> {
+    data: &'a str,
+    architecture: &'a Architecture,
+    loss: LossName,
+    init_scale: f64,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    seed: u64,
+}
+
+/// A run that came to its end.
+struct Panel {
+    stage: Stage,
+    history: History,
+    seconds: f64,
+}
+
+impl EossOptions {
+    fn applied_to(&self, preset: Preset) -> Result<Preset> {
+        let preset = Preset {
+            lrs: self.lr.clone().unwrap_or(preset.lrs),
+            batch_sizes: self.batch_size.clone().unwrap_or(preset.batch_sizes),
+            steps: self.steps.unwrap_or(preset.steps),
+            init_scale: self.init_scale.unwrap_or(preset.init_scale),
+            rows: self.rows.unwrap_or(preset.rows),
+            num_batches: self.num_batches.unwrap_or(preset.num_batches),
+            ..preset
+        };
+        let counts =
+            [("steps", preset.steps), ("rows", preset.rows), ("num-batches", preset.num_batches)];
+        for (option, value) in counts {
+            if value == 0 {
+                let (value, expected) = ("0".to_string(), "at least 1");
+                return Err(ExampleError::Option { option, value, expected });
+            }
+        }
+        let rates = preset.lrs.iter().map(|lr| ("lr", *lr));
+        for (option, value) in rates.chain([("init-scale", preset.init_scale)]) {
+            if !(value.is_finite() && value > 0.0) {
+                let (value, expected) = (value.to_string(), "a number above 0");
+                return Err(ExampleError::Option { option, value, expected });
+            }
+        }
+        Ok(preset)
+    }
+}
+
+/// Trains every panel, and says what was seen.
+pub fn run(name: &str, options: &EossOptions, preset: Preset) -> Result<()> {
+    let preset = options.applied_to(preset)?;
+    let device = options.images.device.open()?.autodiff();
+    let data = options.images.data(&preset.architecture, &device)?;
+    preset.batch_sizes.iter().try_for_each(|b| check_batch_size(*b, data.n))?;
+    let folder = options.images.folder(name);
+    println!("data:    {}", data.description);
+    println!("network: {}", preset.architecture.describe());
+    let mut panels = Vec::new();
+    for &lr in &preset.lrs {
+        for &batch_size in &preset.batch_sizes {
+            let stage = Stage { steps: preset.steps, lr, batch_size };
+            let path = folder.join(format!("lr{lr}_b{batch_size}"));
+            match train(options, &preset, &data, stage, &path) {
+                Ok(panel) => panels.push(panel),
+                // A result too, and the others are worth having.
+                Err(error @ ExampleError::Diverged { .. }) => println!("{error}"),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    if panels.is_empty() {
+        return Ok(());
+    }
+    print_table(&panels);
+    draw(&panels, &preset.architecture, &data, &folder)?;
+    println!("A picture of each run: {}/*/training.svg", folder.display());
+    verdicts(&panels, data.n).finish(&folder)
+}
+
+fn train(
+    options: &EossOptions,
+    preset: &Preset,
+    data: &Images,
+    stage: Stage,
+    path: &Path,
+) -> Result<Panel> {
+    let device = options.images.device.open()?.autodiff();
+    let seed = options.images.seed;
+    let every = (stage.steps / preset.rows).max(1);
+    let schedule = Schedule {
+        stages: vec![stage],
+        every,
+        full_every: every * preset.full_once_in,
+        live_every: (stage.steps / preset.live_rows.max(1)).max(1),
+        num_batches: preset.num_batches,
+        memory_mib: 64,
+    };
+    let setting = Setting {
+        data: &data.description,
+        architecture: &preset.architecture,
+        loss: options.loss,
+        init_scale: preset.init_scale,
+        optimizer: Optimizer::Sgd,
+        schedule: schedule.clone(),
+        seed,
+    };
+    let title = format!(
+        "{}, {}, {}, SGD, η = {}, batches of {}",
+        data.name(),
+        preset.architecture.describe(),
+        options.loss.describe(),
+        stage.lr,
+        stage.batch_size
+    );
+    let which = options.loss;
+    let loss = move |model: &Network, batch: Batch| which.of(model, batch);
+    let model = preset.architecture.init(data, preset.init_scale, seed, &device);
+    let job = Job {
+        folder: path,
+        title: &title,
+        setting: &setting,
+        schedule: &schedule,
+        seed,
+        device: options.images.device.name(),
+        data: &data.batch,
+        loss,
+    };
+    let done = job.run(model, &mut Optimized::new(Optimizer::Sgd, loss))?;
+    Ok(Panel { stage, history: done.history, seconds: done.seconds })
+}
+
+impl Panel {
+    /// The plateau of a quantity in units of 2/η.
+    fn ratio(&self, measure: Measure) -> Option<Estimate> {
+        let level = plateau(&self.history, &measure)?;
+        SgdStabilityConfig::new(self.stage.lr).init().ok()?.ratio_of(&level).ok()
+    }
+
+    /// The level over the last fifth of the steps over that of the fifth before.
+    fn drift(&self, measure: Measure) -> Option<f64> {
+        let steps = self.stage.steps as f64;
+        let part = |from: f64| {
+            let [from, to] = [from, from + LAST].map(|part| (part * steps) as usize);
+            level(&self.history, &measure, from, to).map(|level| level.mean)
+        };
+        Some(part(1.0 - LAST)? / part(1.0 - 2.0 * LAST)?)
+    }
+}
+
+const ALL: [(Measure, &str); 4] = [
+    (Measure::MiniBatchSharpness, "mini-batch λmax"),
+    (Measure::LiveSharpness, "live batch λmax"),
+    (Measure::BatchSharpness, "batch sharpness"),
+    (Measure::FullBatchSharpness, "full-batch λmax"),
+];
+
+fn print_table(panels: &[Panel]) {
+    println!("\nMeans over the last fifth of the steps, in units of 2/η:");
+    print!("{:>8}{:>7}{:>8}", "η", "b", "2/η");
+    ALL.iter().for_each(|(_, name)| print!("{name:>18}"));
+    println!("{:>10}{:>8}", "loss", "time");
+    for panel in panels {
+        let Stage { lr, batch_size, .. } = panel.stage;
+        print!("{lr:>8}{batch_size:>7}{:>8}", rounded(2.0 / lr));
+        for (measure, _) in ALL {
+            let text = panel
+                .ratio(measure)
+                .map_or("-".to_string(), |r| format!("{:.3} ± {:.3}", r.mean, r.standard_error));
+            print!("{text:>18}");
+        }
+        let loss = panel.history.rows().iter().rev().find_map(|row| row.loss);
+        println!("{:>10}{:>7.0}s", loss.map_or("-".into(), |l| format!("{l:.1e}")), panel.seconds);
+    }
+    println!("±: standard error over five blocks of measurements.");
+}
+
+/// Where everything settled, over batch sizes.
+fn draw(panels: &[Panel], architecture: &Architecture, data: &Images, folder: &Path) -> Result<()> {
+    let mut series = Vec::new();
+    for (style, (measure, name)) in ALL.into_iter().enumerate() {
+        let points: Vec<Point> = panels
+            .iter()
+            .filter_map(|panel| {
+                let ratio = panel.ratio(measure.clone())?;
+                let half = if ratio.standard_error.is_finite() {
+                    1.96 * ratio.standard_error
+                } else {
+                    0.0
+                };
+                let interval = Some((ratio.mean - half, ratio.mean + half));
+                let x = panel.stage.batch_size as f64;
+                Some(Point { x, y: ratio.mean, interval, name: String::new() })
+            })
+            .collect();
+        if !points.is_empty() {
+            series.push(Series { label: name.into(), style, look: Look::Points, points });
+        }
+    }
+    let sizes = panels.iter().map(|panel| panel.stage.batch_size as f64);
+    let (low, high) = (sizes.clone().fold(f64::MAX, f64::min), sizes.fold(0.0, f64::max));
+    for (level, name) in [(1.0, "2/η"), (2.0, "2·2/η")] {
+        series.push(Series::curve(name, 0, Look::Reference, &[(low, level), (high, level)]));
+    }
+    let chart = Chart {
+        title: format!("{}, {}: where training settles", data.name(), architecture.describe()),
+        x_name: "batch size b".into(),
+        y_name: "sharpness / (2/η)".into(),
+        is_logarithmic: true,
+        series,
+    };
+    chart.picture()?.save(folder, "levels")?;
+    Ok(())
+}
+
+/// Claims 1, 2 and 3 of docs/reproduction.md, and that of the paper's later versions on batch sharpness.
+fn verdicts(panels: &[Panel], n: usize) -> Verdicts {
+    let mut verdicts = Verdicts::default();
+    let words = |measure: Measure| {
+        let each = panels.iter().filter_map(|panel| {
+            let r = panel.ratio(measure.clone())?;
+            let Stage { lr, batch_size, .. } = panel.stage;
+            Some(format!("{:.3} ± {:.3} (η {lr}, b {batch_size})", r.mean, r.standard_error))
+        });
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let all = |measure: Measure, inside: &dyn Fn(&Estimate) -> bool| -> Vec<bool> {
+        panels.iter().filter_map(|panel| panel.ratio(measure.clone())).map(|r| inside(&r)).collect()
+    };
+    // Two standard errors are granted at each end.
+    let between = |low: f64, high: f64| {
+        move |r: &Estimate| {
+            let slack = if r.standard_error.is_finite() { 2.0 * r.standard_error } else { 0.0 };
+            (low - slack..=high + slack).contains(&r.mean)
+        }
+    };
+    verdicts.add(
+        "claim 1: mini-batch sharpness settles between 2/η and 2·2/η, whatever the batch size",
+        &all(Measure::MiniBatchSharpness, &between(1.0, 2.0)),
+        words(Measure::MiniBatchSharpness),
+    );
+    verdicts.add(
+        "later versions: batch sharpness settles at 2/η (within 15%)",
+        &all(Measure::BatchSharpness, &between(0.85, 1.15)),
+        words(Measure::BatchSharpness),
+    );
+    let mut parts = all(Measure::FullBatchSharpness, &between(0.1, 1.0));
+    parts.push(panels.iter().all(is_below));
+    let levels = |panel: &Panel| panel.ratio(Measure::FullBatchSharpness).map(|r| r.mean);
+    let rises = panels.windows(2).filter(|w| w[0].stage.lr == w[1].stage.lr).filter_map(|w| {
+        let (before, after) = (levels(&w[0])?, levels(&w[1])?);
+        Some((after > before) == (w[1].stage.batch_size > w[0].stage.batch_size))
+    });
+    parts.extend(rises);
+    verdicts.add(
+        "claim 2: full-batch sharpness settles between 0.1 and 1 times 2/η, higher for larger batches, \
+         and is below mini-batch sharpness at every measurement",
+        &parts,
+        words(Measure::FullBatchSharpness),
+    );
+    // Batches of all samples are the whole: there is nothing to tell apart.
+    let stochastic = || panels.iter().filter(|panel| panel.stage.batch_size < n);
+    let drifts = stochastic().filter_map(|panel| {
+        Some((panel.drift(Measure::MiniBatchSharpness)?, panel.drift(Measure::FullBatchSharpness)?))
+    });
+    let drifts: Vec<_> = drifts.collect();
+    let settled: Vec<bool> = drifts.iter().map(|(mini, _)| (mini - 1.0).abs() < 0.1).collect();
+    let text = drifts.iter().map(|(mini, full)| format!("{mini:.3} and {full:.3}"));
+    verdicts.add(
+        "claim 3: mini-batch sharpness has settled (its last fifth is within 10% of the one before), also where \
+         full-batch sharpness has not",
+        &settled,
+        format!(
+            "last fifth over the one before, mini-batch and full-batch: {}",
+            text.collect::<Vec<_>>().join(", ")
+        ),
+    );
+    verdicts
+}
+
+/// Whether full-batch sharpness is below mini-batch sharpness wherever both were measured.
+fn is_below(panel: &Panel) -> bool {
+    panel.history.rows().iter().all(|row| {
+        let both =
+            row.mean(&Measure::FullBatchSharpness).zip(row.value(&Measure::MiniBatchSharpness));
+        // Three standard errors of the mean over batches.
+        both.is_none_or(|(full, mini)| {
+            full <= mini.mean + 3.0 * mini.standard_error.unwrap_or(f64::INFINITY)
+        })
+    })
+}

@@ -1,0 +1,84 @@
+//! The folder of a run: which run it is, and where it came from.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::support::error::{ExampleError, Result};
+
+/// Writes `value` as JSON for people, in one piece.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| ExampleError::write(path, e))?;
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(|e| ExampleError::write(path, e))?;
+    }
+    let part = path.with_extension("json.part");
+    fs::write(&part, text + "\n").map_err(|e| ExampleError::write(path, e))?;
+    fs::rename(&part, path).map_err(|e| ExampleError::write(path, e))
+}
+
+/// A JSON file, `None` where there is none.
+pub fn read_json(path: &Path) -> Result<Option<Value>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let unreadable = |source| ExampleError::Read { path: path.to_path_buf(), source };
+    let text = fs::read_to_string(path).map_err(unreadable)?;
+    serde_json::from_str(&text).map(Some).map_err(|e| unreadable(e.into()))
+}
+
+/// A folder that holds one run.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    pub path: PathBuf,
+}
+
+impl RunFolder {
+    /// The folder for the run with this setting: a new one, or one where it was begun.
+    pub fn open(path: &Path, setting: &impl Serialize) -> Result<Self> {
+        let file = path.join("setting.json");
+        let ours = serde_json::to_value(setting).map_err(|e| ExampleError::write(&file, e))?;
+        match read_json(&file)? {
+            Some(theirs) if theirs != ours => {
+                return Err(ExampleError::OtherRun { path: path.to_path_buf() });
+            }
+            Some(_) => {}
+            None => write_json(&file, &ours)?,
+        }
+        Ok(Self { path: path.to_path_buf() })
+    }
+
+    pub fn history(&self) -> PathBuf {
+        self.path.join("history.jsonl")
+    }
+
+    /// Adds the part of the run that just ended to provenance.json.
+    pub fn add_provenance(&self, from: usize, to: usize, seconds: f64, device: &str) -> Result<()> {
+        let file = self.path.join("provenance.json");
+        let mut parts = match read_json(&file)? {
+            Some(Value::Array(parts)) => parts,
+            _ => Vec::new(),
+        };
+        parts.push(json!({
+            "command_line": std::env::args().collect::<Vec<_>>().join(" "),
+            "steps": [from, to],
+            "seconds": seconds,
+            "device": device,
+            "threads": std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok())
+                .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+            "burn_sharpness": env!("CARGO_PKG_VERSION"),
+            "burn": "0.22.1",
+            "system": format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+        }));
+        write_json(&file, &parts)
+    }
+
+    /// Wall time of all parts so far.
+    pub fn seconds(&self) -> Result<f64> {
+        let parts = read_json(&self.path.join("provenance.json"))?;
+        let parts = parts.as_ref().and_then(Value::as_array).cloned().unwrap_or_default();
+        Ok(parts.iter().filter_map(|part| part["seconds"].as_f64()).sum())
+    }
+}
