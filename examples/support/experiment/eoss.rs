@@ -9,16 +9,14 @@ use burn_sharpness::estimator::Estimate;
 use burn_sharpness::observe::{History, Measure};
 use burn_sharpness::plot::{Chart, Look, Point, Series, rounded};
 use burn_sharpness::stability::SgdStabilityConfig;
-use serde::Serialize;
 
-use super::images::{Architecture, ImageOptions, Images, LossName, Network, check_batch_size};
+use super::images::{Architecture, ImageOptions, Images, LossName, check_batch_size};
 use super::plateau::{LAST, level, plateau};
-use super::run::Job;
 use super::schedule::{Schedule, Stage};
-use super::update::{Optimized, Optimizer};
+use super::training::Training;
+use super::update::Optimizer;
 use super::verdict::Verdicts;
 use crate::support::error::{ExampleError, Result};
-use crate::support::mlp::Batch;
 
 /// What can be changed.
 #[derive(Clone, Debug, clap::Args)]
@@ -71,18 +69,6 @@ pub struct Preset {
     /// λ_max of the training batch is measured so many times.
     pub live_rows: usize,
     pub num_batches: usize,
-}
-
-/// Everything that determines a run.
-#[derive(Clone, Debug, Serialize)]
-struct Setting<'a> {
-    data: &'a str,
-    architecture: &'a Architecture,
-    loss: LossName,
-    init_scale: f64,
-    optimizer: Optimizer,
-    schedule: Schedule,
-    seed: u64,
 }
 
 /// A run that came to its end.
@@ -160,8 +146,6 @@ fn train(
     stage: Stage,
     path: &Path,
 ) -> Result<Panel> {
-    let device = options.images.device.open()?.autodiff();
-    let seed = options.images.seed;
     let every = (stage.steps / preset.rows).max(1);
     let schedule = Schedule {
         stages: vec![stage],
@@ -171,37 +155,14 @@ fn train(
         num_batches: preset.num_batches,
         memory_mib: 64,
     };
-    let setting = Setting {
-        data: &data.description,
-        architecture: &preset.architecture,
+    let training = Training {
+        architecture: preset.architecture.clone(),
         loss: options.loss,
         init_scale: preset.init_scale,
         optimizer: Optimizer::Sgd,
-        schedule: schedule.clone(),
-        seed,
+        schedule,
     };
-    let title = format!(
-        "{}, {}, {}, SGD, η = {}, batches of {}",
-        data.name(),
-        preset.architecture.describe(),
-        options.loss.describe(),
-        stage.lr,
-        stage.batch_size
-    );
-    let which = options.loss;
-    let loss = move |model: &Network, batch: Batch| which.of(model, batch);
-    let model = preset.architecture.init(data, preset.init_scale, seed, &device);
-    let job = Job {
-        folder: path,
-        title: &title,
-        setting: &setting,
-        schedule: &schedule,
-        seed,
-        device: options.images.device.name(),
-        data: &data.batch,
-        loss,
-    };
-    let done = job.run(model, &mut Optimized::new(Optimizer::Sgd, loss))?;
+    let done = training.run(&options.images, data, path)?;
     Ok(Panel { stage, history: done.history, seconds: done.seconds })
 }
 

@@ -25,5 +25,6 @@ pub mod plateau;
 pub mod progress;
 pub mod run;
 pub mod schedule;
+pub mod training;
 pub mod update;
 pub mod verdict;

@@ -56,6 +56,14 @@ pub enum Optimizer {
 }
 
 impl Optimizer {
+    pub fn describe(self) -> String {
+        match self {
+            Self::Sgd => "SGD".into(),
+            Self::Momentum(beta) => format!("SGD with momentum {beta}"),
+            Self::Adam => "Adam".into(),
+        }
+    }
+
     fn init(self) -> ModuleOptimizer {
         match self {
             Self::Sgd => SgdConfig::new().init(),

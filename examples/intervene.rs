@@ -1,0 +1,274 @@
+//! Changing the learning rate or the batch size in the middle of a training: figures 3 to 5 of the paper.
+//!
+//! Each intervention is compared with a training that had the new value from the start. What you see: after a
+//! decrease of η and after an increase of the batch size, mini-batch sharpness rises to the edge again, while
+//! full-batch sharpness remembers where it was; after an increase of η both spike and settle lower.
+//!
+//! `cargo run --release --example intervene`, and `-- --help` for the options.
+
+#[path = "support/experiment/mod.rs"]
+mod experiment;
+#[path = "support/mod.rs"]
+mod support;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use burn_sharpness::observe::{History, Measure};
+use burn_sharpness::plot::{Chart, Look, Series};
+use clap::Parser;
+
+use experiment::images::{Architecture, ImageOptions, Images, LossName, check_batch_size};
+use experiment::plateau::{level, plateau};
+use experiment::schedule::{Schedule, Stage};
+use experiment::training::Training;
+use experiment::update::Optimizer;
+use experiment::verdict::Verdicts;
+use support::error::Result;
+
+/// Keeps freed memory for the next tensor instead of mapping it anew (docs/speed.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Decrease η, increase η, and increase the batch size in the middle of a training.
+///
+/// Without options this takes about two minutes on the built-in digits; with --path it is the paper's MLP on
+/// CIFAR-10. A run that was stopped goes on when it is started again.
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    images: ImageOptions,
+
+    /// Steps before the intervention, and after it
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+
+    /// The larger of the two step sizes; the smaller one is half of it [default: 0.25; CIFAR-10: 0.02]
+    #[arg(long, value_name = "ETA")]
+    lr: Option<f64>,
+
+    /// The smaller batch size; the larger one is eight times that [default: 8; CIFAR-10: 16]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+}
+
+/// One of the three interventions.
+struct Intervention {
+    name: &'static str,
+    title: &'static str,
+    before: Stage,
+    after: Stage,
+}
+
+/// The run with the intervention, and the one that had the new value from the start.
+struct Pair {
+    changed: History,
+    reference: History,
+    /// The step of the intervention.
+    at: usize,
+}
+
+fn main() -> ExitCode {
+    support::error::report(run(&Options::parse()))
+}
+
+fn run(options: &Options) -> Result<()> {
+    let quick = options.images.is_quick();
+    let steps = options.steps.unwrap_or(if quick { 8000 } else { 30_000 });
+    let lr = options.lr.unwrap_or(if quick { 0.25 } else { 0.02 });
+    let batch_size = options.batch_size.unwrap_or(if quick { 8 } else { 16 });
+    let hidden = vec![if quick { 64 } else { 512 }; 2];
+    let architecture = Architecture::Mlp { hidden };
+    let device = options.images.device.open()?.autodiff();
+    let data = options.images.data(&architecture, &device)?;
+    check_batch_size(8 * batch_size, data.n)?;
+    let folder = options.images.folder("intervene");
+
+    let stage = |lr, batch_size| Stage { steps, lr, batch_size };
+    let (large, small) = (stage(lr, batch_size), stage(lr / 2.0, batch_size));
+    let wide = stage(lr, 8 * batch_size);
+    let all = [
+        ("lr_decrease", "η halved", large, small),
+        ("lr_increase", "η doubled", small, large),
+        ("batch_increase", "batches eight times as large", large, wide),
+    ];
+    let mut verdicts = Verdicts::default();
+    for (name, title, before, after) in all {
+        let intervention = Intervention { name, title, before, after };
+        let pair = intervention.run(options, &architecture, &data, &folder)?;
+        intervention.draw(&pair, &data, &folder)?;
+        match name {
+            "lr_decrease" => judge_decrease(&mut verdicts, &pair),
+            "lr_increase" => judge_increase(&mut verdicts, &pair),
+            _ => judge_batch(&mut verdicts, &pair),
+        }
+    }
+    println!("Pictures: {}/*.svg", folder.display());
+    verdicts.finish(&folder)
+}
+
+impl Intervention {
+    fn run(
+        &self,
+        options: &Options,
+        architecture: &Architecture,
+        data: &Images,
+        folder: &Path,
+    ) -> Result<Pair> {
+        let at = self.before.steps;
+        let train = |stages: Vec<Stage>, ending: &str| {
+            let rows = if options.images.is_quick() { 80 } else { 120 };
+            let schedule = Schedule {
+                every: (2 * at / rows).max(1),
+                full_every: (2 * at / rows).max(1),
+                num_batches: if options.images.is_quick() { 16 } else { 8 },
+                ..Schedule::of(self.before, rows)
+            };
+            let training = Training {
+                architecture: architecture.clone(),
+                loss: LossName::Mse,
+                init_scale: 0.2,
+                optimizer: Optimizer::Sgd,
+                schedule: Schedule { stages, ..schedule },
+            };
+            let path = folder.join(format!("{}_{ending}", self.name));
+            training.run(&options.images, data, &path).map(|done| done.history)
+        };
+        let changed = train(vec![self.before, self.after], "changed")?;
+        let from_start = Stage { steps: 2 * at, ..self.after };
+        Ok(Pair { changed, reference: train(vec![from_start], "reference")?, at })
+    }
+
+    fn draw(&self, pair: &Pair, data: &Images, folder: &Path) -> Result<()> {
+        let points = |history: &History, measure: &Measure| -> Vec<(f64, f64)> {
+            history.series(measure).map(|(step, value)| (step as f64, value.mean)).collect()
+        };
+        let mut series = Vec::new();
+        for (style, (measure, name)) in
+            [(MINI, "mini-batch sharpness"), (FULL, "full-batch sharpness")].into_iter().enumerate()
+        {
+            for (run, look, history) in [
+                ("changed", Look::Line, &pair.changed),
+                ("from the start", Look::Thin, &pair.reference),
+            ] {
+                let label = format!("{name}, {run}");
+                series.push(Series::curve(label, style, look, &points(history, &measure)));
+            }
+        }
+        let (at, end) = (pair.at as f64, 2.0 * pair.at as f64);
+        let edges =
+            [(0.0, 2.0 / self.before.lr), (at, 2.0 / self.before.lr), (at, 2.0 / self.after.lr)];
+        let edges = [&edges[..], &[(end, 2.0 / self.after.lr)]].concat();
+        series.push(Series::curve("2/η", 0, Look::Reference, &edges));
+        let chart = Chart {
+            title: format!("{}: {} at step {}", data.name(), self.title, pair.at),
+            x_name: "training step".into(),
+            y_name: "sharpness".into(),
+            is_logarithmic: false,
+            series,
+        };
+        chart.picture()?.save(folder, self.name)?;
+        Ok(())
+    }
+}
+
+const MINI: Measure = Measure::MiniBatchSharpness;
+const FULL: Measure = Measure::FullBatchSharpness;
+
+impl Pair {
+    /// Where a quantity was before the intervention: over the last tenth of the steps until then.
+    fn before(&self, measure: &Measure) -> f64 {
+        let from = self.at - self.at / 10;
+        level(&self.changed, measure, from, self.at - 1).map_or(f64::NAN, |level| level.mean)
+    }
+
+    /// Where it was last before the intervention, and at it.
+    fn at_jump(&self, measure: &Measure) -> (f64, f64) {
+        let rows = || self.changed.series(measure);
+        let before = rows().filter(|(step, _)| *step < self.at).last();
+        let after = rows().find(|(step, _)| *step >= self.at);
+        (before.map_or(f64::NAN, |(_, v)| v.mean), after.map_or(f64::NAN, |(_, v)| v.mean))
+    }
+
+    /// The largest and the smallest value in the tenth after the intervention.
+    fn just_after(&self, measure: &Measure) -> (f64, f64) {
+        let inside = self.at..=self.at + self.at / 10;
+        let values = self.changed.series(measure).filter(|(step, _)| inside.contains(step));
+        values.fold((f64::MIN, f64::MAX), |(high, low), (_, v)| (high.max(v.mean), low.min(v.mean)))
+    }
+
+    fn end(&self, measure: &Measure) -> f64 {
+        plateau(&self.changed, measure).map_or(f64::NAN, |level| level.mean)
+    }
+
+    fn reference(&self, measure: &Measure) -> f64 {
+        plateau(&self.reference, measure).map_or(f64::NAN, |level| level.mean)
+    }
+}
+
+fn judge_decrease(verdicts: &mut Verdicts, pair: &Pair) {
+    let [mini, full] = [MINI, FULL].map(|m| (pair.before(&m), pair.end(&m), pair.reference(&m)));
+    verdicts.add(
+        "claim 9: after a decrease of η mini-batch sharpness rises to the level (within 10%) of a run with the \
+         new η from the start; full-batch sharpness rises, too, but ends below that run's",
+        &[
+            mini.1 > 1.1 * mini.0,
+            (mini.1 / mini.2 - 1.0).abs() < 0.1,
+            full.1 > 1.02 * full.0,
+            full.1 < full.2,
+        ],
+        words(mini, full),
+    );
+}
+
+fn judge_increase(verdicts: &mut Verdicts, pair: &Pair) {
+    let [mini, full] = [MINI, FULL].map(|m| (pair.before(&m), pair.end(&m), pair.reference(&m)));
+    let [(mini_spike, _), (full_spike, _)] = [MINI, FULL].map(|m| pair.just_after(&m));
+    verdicts.add(
+        "claim 10: after an increase of η both spike (by more than 5%), then settle below where they were",
+        &[
+            mini_spike > 1.05 * mini.0,
+            full_spike > 1.05 * full.0,
+            mini.1 < mini.0,
+            full.1 < full.0,
+        ],
+        format!(
+            "{}; spikes: mini-batch {mini_spike:.2}, full-batch {full_spike:.2}",
+            words(mini, full)
+        ),
+    );
+}
+
+fn judge_batch(verdicts: &mut Verdicts, pair: &Pair) {
+    let [mini, full] = [MINI, FULL].map(|m| (pair.before(&m), pair.end(&m), pair.reference(&m)));
+    let [mini_jump, full_jump] = [MINI, FULL].map(|m| pair.at_jump(&m));
+    verdicts.add(
+        "claim 11: at an increase of the batch size full-batch sharpness stays (within 10%), mini-batch sharpness \
+         drops at once (by more than 10%); then both rise until mini-batch sharpness is back (within 10%)",
+        &[
+            (full_jump.1 / full_jump.0 - 1.0).abs() < 0.1,
+            mini_jump.1 < 0.9 * mini_jump.0,
+            full.1 > 1.1 * full_jump.1,
+            mini.1 > 1.1 * mini_jump.1,
+            (mini.1 / mini.0 - 1.0).abs() < 0.1,
+        ],
+        format!(
+            "{}; at the jump: mini-batch {:.2} to {:.2}, full-batch {:.2} to {:.2}",
+            words(mini, full),
+            mini_jump.0,
+            mini_jump.1,
+            full_jump.0,
+            full_jump.1
+        ),
+    );
+}
+
+/// Before, at the end, and at the end of the run with the new value from the start.
+fn words(mini: (f64, f64, f64), full: (f64, f64, f64)) -> String {
+    let words = |(before, end, reference): (f64, f64, f64)| {
+        format!(
+            "{before:.2} before, {end:.2} at the end, {reference:.2} with the new value from the start"
+        )
+    };
+    format!("mini-batch: {}; full-batch: {}", words(mini), words(full))
+}
