@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use burn_sharpness::estimator::{
-    PowerLaw, PowerLawPoint, SharpnessGapConfig, SharpnessGapMeasurement,
+    Estimate, GapAtBatchSize, PowerLaw, PowerLawPoint, SharpnessGapConfig, SharpnessGapMeasurement,
 };
 use burn_sharpness::observe::Measure;
 use burn_sharpness::plot::{self, Chart, Look, Point, Series};
@@ -170,48 +170,102 @@ fn measure_frozen(
     plot::gap_law_of(&measured, Some(data.n))?.with_title(title).save(folder, &stem)?;
     record(&measured, &folder.join(format!("{stem}.json")))?;
 
-    let in_range: Vec<PowerLawPoint> = points(&measured, data.n, 16..=1024);
-    let law = PowerLaw::fit(&in_range);
-    let (holds, numbers) = match &law {
-        Some(law) => (vec![(law.exponent - 1.0).abs() <= 0.1], exponent(law)),
+    judge_law(&measured, data.n, (name, when), verdicts);
+    judge_order(&measured, (name, when), verdicts);
+    judge_large(&measured, data.n, (name, when), verdicts);
+    judge_scatter(&measured, data.n, (name, when), verdicts);
+    Ok(())
+}
+
+fn judge_law(
+    measured: &SharpnessGapMeasurement,
+    n: usize,
+    (name, when): (&str, &str),
+    verdicts: &mut Verdicts,
+) {
+    let (holds, numbers) = match PowerLaw::fit(&points(measured, n, 16..=1024)) {
+        Some(law) => (vec![(law.exponent - 1.0).abs() <= 0.1], exponent(&law)),
         None => (vec![], "too few gaps above their errors".into()),
     };
     verdicts.add(
-        &format!("claim 5, {name} {when}: the static gap is a power 1 ± 0.1 of 1/b − 1/n for 16 ≤ b ≤ 1024"),
+        &format!(
+            "claim 5, {name} {when}: the static gap is a power 1 ± 0.1 of 1/b − 1/n for 16 ≤ b ≤ 1024"
+        ),
         &holds,
         numbers,
     );
-    let curvature: Vec<f64> = measured.gaps.iter().map(|gap| gap.minibatch_sharpness).collect();
-    let falls: Vec<bool> = curvature.windows(2).map(|w| w[0] > w[1]).collect();
+}
+
+fn judge_order(
+    measured: &SharpnessGapMeasurement,
+    (name, when): (&str, &str),
+    verdicts: &mut Verdicts,
+) {
+    let values: Vec<f64> = measured.gaps.iter().map(|gap| gap.minibatch_sharpness).collect();
+    let values = [&values[..], &[measured.full_batch.value]].concat();
     let text =
         measured.gaps.iter().map(|g| format!("{:.3} ({})", g.minibatch_sharpness, g.batch_size));
     verdicts.add(
         &format!("claim 14, {name} {when}: mini-batch sharpness falls with b, down to full-batch sharpness"),
-        &falls,
+        &values.windows(2).map(|w| w[0] > w[1]).collect::<Vec<_>>(),
         format!(
             "{}, full batch {:.3}",
             text.collect::<Vec<_>>().join(", "),
             measured.full_batch.value
         ),
     );
-    // Claim 6: against b the slope steepens close to n, by the finite population: −n/(n − b).
-    let n = data.n as f64;
-    let large: Vec<_> = measured.gaps.iter().filter(|g| g.batch_size * 8 >= data.n).collect();
-    if let [first, .., last] = large[..] {
-        let slope = (last.best().mean / first.best().mean).ln()
-            / (last.batch_size as f64 / first.batch_size as f64).ln();
-        let (a, b) = (first.batch_size as f64, last.batch_size as f64);
-        let predicted = ((n - b) * a / ((n - a) * b)).ln() / (b / a).ln();
-        verdicts.add(
-            &format!(
-                "claim 6, {name} {when}: against b the gap falls steeper than 1/b for b ≥ n/8, as 1/b − 1/n \
-                 does (slopes agree within 0.15)"
-            ),
-            &[slope < -1.0, (slope - predicted).abs() < 0.15],
-            format!("slope {slope:.3} from b = {a} to {b}, that of 1/b − 1/n {predicted:.3}"),
-        );
-    }
-    Ok(())
+}
+
+/// Close to n the slope against b steepens, by the finite population: −n/(n − b).
+fn judge_large(
+    measured: &SharpnessGapMeasurement,
+    n: usize,
+    (name, when): (&str, &str),
+    verdicts: &mut Verdicts,
+) {
+    let large: Vec<_> = measured.gaps.iter().filter(|g| g.batch_size * 8 >= n).collect();
+    let [first, .., last] = large[..] else { return };
+    let slope = (last.best().mean / first.best().mean).ln()
+        / (last.batch_size as f64 / first.batch_size as f64).ln();
+    let (n, a, b) = (n as f64, first.batch_size as f64, last.batch_size as f64);
+    let predicted = ((n - b) * a / ((n - a) * b)).ln() / (b / a).ln();
+    verdicts.add(
+        &format!(
+            "claim 6, {name} {when}: for b ≥ n/8 the gap falls faster than 1/b, as fast as 1/b − 1/n (slopes \
+             agree within 0.15)"
+        ),
+        &[slope < -1.0, (slope - predicted).abs() < 0.15],
+        format!("slope {slope:.3} from b = {a} to {b}, that of 1/b − 1/n {predicted:.3}"),
+    );
+}
+
+/// Single batches scatter by the root of what the gap is proportional to.
+fn judge_scatter(
+    measured: &SharpnessGapMeasurement,
+    n: usize,
+    (name, when): (&str, &str),
+    verdicts: &mut Verdicts,
+) {
+    let n = n as f64;
+    let point = |gap: &GapAtBatchSize| {
+        let b = gap.batch_size as f64;
+        let each: Vec<f64> = gap.values.iter().map(|(top, _)| *top).collect();
+        let m = each.len() as f64;
+        let y = Estimate::of(&each)?.standard_error * m.sqrt();
+        // Of the deviation of m normal values.
+        let standard_error = y / (2.0 * (m - 1.0)).sqrt();
+        Some(PowerLawPoint { x: (n - b) / (b * (n - 1.0)), y, standard_error })
+    };
+    let large = measured.gaps.iter().filter(|gap| gap.batch_size >= 64);
+    let law = PowerLaw::fit(&large.filter_map(point).collect::<Vec<_>>());
+    verdicts.add(
+        &format!(
+            "random matrices, {name} {when}: λmax of single batches of 64 and more scatters as 1/√b (a power \
+             0.5 ± 0.1 of 1/b − 1/n)"
+        ),
+        &law.iter().map(|law| (law.exponent - 0.5).abs() <= 0.1).collect::<Vec<_>>(),
+        law.as_ref().map_or(String::new(), exponent),
+    );
 }
 
 /// Gaps of the batch sizes in a range, against 1/b − 1/n.
@@ -221,7 +275,7 @@ fn points(
     range: std::ops::RangeInclusive<usize>,
 ) -> Vec<PowerLawPoint> {
     let inside = measured.gaps.iter().filter(|gap| range.contains(&gap.batch_size));
-    let point = |gap: &burn_sharpness::estimator::GapAtBatchSize| PowerLawPoint {
+    let point = |gap: &GapAtBatchSize| PowerLawPoint {
         x: 1.0 / gap.batch_size as f64 - 1.0 / n as f64,
         y: gap.best().mean,
         standard_error: gap.best().standard_error,

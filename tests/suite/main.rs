@@ -13,6 +13,7 @@ mod modes;
 mod networks;
 mod op_support;
 mod operators;
+mod paper;
 mod params;
 mod references;
 mod rules;
