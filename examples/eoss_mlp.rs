@@ -69,7 +69,7 @@ fn run(options: &Options) -> Result<()> {
             steps: 150_000,
             init_scale: 0.2,
             rows: 150,
-            full_once_in: 1,
+            full_once_in: 6,
             live_rows: 1500,
             num_batches: 8,
         },

@@ -184,6 +184,13 @@ impl Panel {
     }
 }
 
+fn words(ratio: &Estimate) -> String {
+    match ratio.standard_error {
+        error if error.is_finite() => format!("{:.3} ± {error:.3}", ratio.mean),
+        _ => format!("{:.3}", ratio.mean), // a single row
+    }
+}
+
 const ALL: [(Measure, &str); 4] = [
     (Measure::MiniBatchSharpness, "mini-batch λmax"),
     (Measure::LiveSharpness, "live batch λmax"),
@@ -256,7 +263,7 @@ fn verdicts(panels: &[Panel], n: usize) -> Verdicts {
         let each = panels.iter().filter_map(|panel| {
             let r = panel.ratio(measure.clone())?;
             let Stage { lr, batch_size, .. } = panel.stage;
-            Some(format!("{:.3} ± {:.3} (η {lr}, b {batch_size})", r.mean, r.standard_error))
+            Some(format!("{} (η {lr}, b {batch_size})", self::words(&r)))
         });
         each.collect::<Vec<_>>().join(", ")
     };

@@ -1,0 +1,123 @@
+//! The gap between mini-batch and full-batch sharpness: figures 6 to 9 and 11 to 16 of the paper.
+//!
+//! *Static*: on frozen weights (at the start, and trained with large batches) the gap is a power of the batch
+//! size. *Trained*: one run per batch size, each at its own edge, and the gap where it ends.
+//!
+//! `cargo run --release --example gap`, and `-- --help` for the options. `gap_law` is the smaller program for the
+//! static law alone.
+
+#[path = "../support/experiment/mod.rs"]
+mod experiment;
+mod frozen;
+#[path = "../support/mod.rs"]
+mod support;
+mod trained;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use burn_sharpness::estimator::PowerLaw;
+use clap::Parser;
+
+use experiment::images::{Architecture, ImageOptions};
+use experiment::verdict::Verdicts;
+use support::error::Result;
+
+/// Keeps freed memory for the next tensor instead of mapping it anew (docs/speed.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measure the gap between mini-batch and full-batch sharpness over batch sizes.
+///
+/// Without options this takes about two minutes on the built-in digits; with --path it is the paper's MLP (and CNN, for
+/// the static gap) on CIFAR-10. A run that was stopped goes on when it is started again.
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    images: ImageOptions,
+
+    /// Leave out the CNN, whose products are costly
+    #[arg(long)]
+    no_cnn: bool,
+
+    /// Leave out the runs at their own edges
+    #[arg(long)]
+    no_trained: bool,
+
+    /// Take the runs at their own edges from this folder of `eoss_mlp` instead of training them
+    #[arg(long, value_name = "DIR")]
+    runs: Option<PathBuf>,
+
+    /// Steps of each run at its own edge
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+
+    /// Step size η of all runs [default: 0.25; CIFAR-10: 0.02]
+    #[arg(long, value_name = "ETA")]
+    lr: Option<f64>,
+}
+
+/// Sizes that are not the paper's but fit the data at hand.
+struct Sizes {
+    /// Batch sizes of the static gap, up to near n.
+    frozen: Vec<usize>,
+    /// Batch sizes of the runs.
+    trained: Vec<usize>,
+    steps: usize,
+    lr: f64,
+    /// Mini-batches per batch size of the static gap.
+    num_batches: usize,
+    /// The batch size that the weights are trained with before they are frozen, and the steps.
+    convergence: (usize, usize),
+}
+
+fn main() -> ExitCode {
+    support::error::report(run(&Options::parse()))
+}
+
+fn run(options: &Options) -> Result<()> {
+    let quick = options.images.is_quick();
+    let mut sizes = match quick {
+        true => Sizes {
+            frozen: vec![8, 16, 32, 64, 128, 256, 512, 1024],
+            trained: vec![4, 8, 16, 32, 64, 128, 256],
+            steps: 5000,
+            lr: 0.25,
+            num_batches: 48,
+            convergence: (256, 3000),
+        },
+        false => Sizes {
+            frozen: vec![8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096],
+            trained: vec![4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048],
+            steps: 50_000,
+            lr: 0.02,
+            num_batches: 48,
+            convergence: (256, 20_000),
+        },
+    };
+    sizes.steps = options.steps.unwrap_or(sizes.steps);
+    sizes.lr = options.lr.unwrap_or(sizes.lr);
+    let mlp = Architecture::Mlp { hidden: vec![if quick { 64 } else { 512 }; 2] };
+    let cnn = match quick {
+        true => Architecture::Cnn { channels: [8, 16], hidden: 64 },
+        false => Architecture::Cnn { channels: [64, 128], hidden: 512 },
+    };
+    let folder = options.images.folder("gap");
+    let mut verdicts = Verdicts::default();
+    frozen::run(options, &mlp, &sizes, "mlp", &folder, &mut verdicts)?;
+    if !options.no_cnn {
+        frozen::run(options, &cnn, &sizes, "cnn", &folder, &mut verdicts)?;
+    }
+    if !options.no_trained {
+        trained::run(options, &mlp, &sizes, &folder, &mut verdicts)?;
+    }
+    verdicts.finish(&folder)
+}
+
+fn exponent(law: &PowerLaw) -> String {
+    let (low, high) = law.interval;
+    format!(
+        "exponent {:.3}, 95% interval {low:.3} to {high:.3}, {} points, χ²/ν = {:.2}",
+        law.exponent, law.n_points, law.reduced_chi_squared
+    )
+}

@@ -1,0 +1,190 @@
+//! The trained gap: a run per batch size, each at its own edge.
+
+use std::fs;
+use std::path::Path;
+
+use burn_sharpness::estimator::{PowerLaw, PowerLawPoint};
+use burn_sharpness::observe::{History, Measure};
+use burn_sharpness::plot::{Chart, Look, Point, Series, rounded};
+
+use crate::experiment::folder::read_json;
+use crate::experiment::images::{Architecture, Images, LossName};
+use crate::experiment::plateau::plateau;
+use crate::experiment::schedule::{Schedule, Stage};
+use crate::experiment::training::Training;
+use crate::experiment::update::Optimizer;
+use crate::experiment::verdict::Verdicts;
+use crate::support::error::{ExampleError, Result};
+use crate::{Options, Sizes, exponent};
+
+/// A run per batch size, and the gap where it ends.
+pub fn run(
+    options: &Options,
+    architecture: &Architecture,
+    sizes: &Sizes,
+    folder: &Path,
+    verdicts: &mut Verdicts,
+) -> Result<()> {
+    let device = options.images.device.open()?.autodiff();
+    let data = options.images.data(architecture, &device)?;
+    let runs = match &options.runs {
+        Some(folder) => read_runs(folder)?,
+        None => train_runs(options, architecture, &data, sizes, folder)?,
+    };
+    let mut ends: Vec<End> =
+        runs.iter().filter_map(|(stage, history)| End::of(*stage, history)).collect();
+    ends.sort_by_key(|end| end.stage.batch_size);
+    println!("\nRuns at their own edges:");
+    println!(
+        "{:>8}{:>6}{:>14}{:>14}{:>12}{:>10}{:>8}",
+        "η", "b", "mini-batch", "full batch", "gap", "± s.e.", "2/η"
+    );
+    for End { stage, mini, full, gap, standard_error } in &ends {
+        let Stage { lr, batch_size, .. } = stage;
+        println!(
+            "{lr:>8}{batch_size:>6}{mini:>14.3}{full:>14.3}{gap:>12.3}{standard_error:>10.3}{:>8}",
+            rounded(2.0 / lr)
+        );
+    }
+    judge_trained(&ends, data.n, verdicts);
+    draw_trained(&ends, &data, folder)
+}
+
+fn train_runs(
+    options: &Options,
+    architecture: &Architecture,
+    data: &Images,
+    sizes: &Sizes,
+    folder: &Path,
+) -> Result<Vec<(Stage, History)>> {
+    let mut runs = Vec::new();
+    for &batch_size in sizes.trained.iter().filter(|b| **b <= data.n) {
+        let stage = Stage { steps: sizes.steps, lr: sizes.lr, batch_size };
+        let training = Training {
+            architecture: architecture.clone(),
+            loss: LossName::Mse,
+            init_scale: 0.2,
+            optimizer: Optimizer::Sgd,
+            schedule: Schedule { num_batches: 16, ..Schedule::of(stage, 50) },
+        };
+        let path = folder.join(format!("trained_b{batch_size}"));
+        match training.run(&options.images, data, &path) {
+            Ok(done) => runs.push((stage, done.history)),
+            // The others are worth having.
+            Err(error @ ExampleError::Diverged { .. }) => println!("{error}"),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(runs)
+}
+
+/// The runs in the folders of a folder, as far as they got.
+fn read_runs(folder: &Path) -> Result<Vec<(Stage, History)>> {
+    let unreadable = |source| ExampleError::Read { path: folder.to_path_buf(), source };
+    let mut runs = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let file = path.join("setting.json");
+        let Some(setting) = read_json(&file)? else { continue };
+        let stage = serde_json::from_value(setting["schedule"]["stages"][0].clone());
+        let stage: Stage =
+            stage.map_err(|e| ExampleError::Read { path: file, source: e.into() })?;
+        runs.push((stage, History::read(&path.join("history.jsonl"))?));
+    }
+    Ok(runs)
+}
+
+/// Levels of a run at its own edge.
+struct End {
+    stage: Stage,
+    mini: f64,
+    full: f64,
+    gap: f64,
+    standard_error: f64,
+}
+
+impl End {
+    fn of(stage: Stage, history: &History) -> Option<Self> {
+        let mini = plateau(history, &Measure::MiniBatchSharpness)?;
+        let full = plateau(history, &Measure::FullBatchSharpness)?;
+        let gap = mini.mean - full.mean;
+        let standard_error = mini.standard_error.hypot(full.standard_error);
+        Some(Self { stage, mini: mini.mean, full: full.mean, gap, standard_error })
+    }
+
+    fn x(&self) -> f64 {
+        self.stage.batch_size as f64
+    }
+}
+
+fn judge_trained(ends: &[End], n: usize, verdicts: &mut Verdicts) {
+    let fit = |from: usize, to: usize| {
+        let inside = ends.iter().filter(|end| (from..=to).contains(&end.stage.batch_size));
+        let point = |end: &End| PowerLawPoint {
+            x: 1.0 / end.x(),
+            y: end.gap,
+            standard_error: end.standard_error,
+        };
+        PowerLaw::fit(&inside.map(point).collect::<Vec<_>>())
+    };
+    let parts = [(10, 100, 0.7), (100, n.min(1000), 1.0)];
+    let (mut holds, mut numbers) = (Vec::new(), Vec::new());
+    for (from, to, expected) in parts {
+        if let Some(law) = fit(from, to) {
+            holds.push((law.exponent - expected).abs() <= 0.15);
+            numbers.push(format!("{from} to {to}: {}", exponent(&law)));
+        }
+    }
+    verdicts.add(
+        "claim 7: the gap where training ends is a power 0.7 ± 0.15 of 1/b for b from 10 to 100, and 1 ± 0.15 from \
+         100 to 1000",
+        &holds,
+        numbers.join("; "),
+    );
+    let full: Vec<_> = ends.iter().map(|end| format!("{:.3} ({})", end.full, end.x())).collect();
+    let point =
+        |end: &End| PowerLawPoint { x: end.x(), y: end.full, standard_error: end.standard_error };
+    let law = PowerLaw::fit(&ends.iter().map(point).collect::<Vec<_>>());
+    // The 99% quantile of χ²/ν is below 4 for 4 degrees of freedom and more.
+    verdicts.add(
+        "claim 8: full-batch sharpness by itself is no power of b (a single one is rejected, χ²/ν > 4)",
+        &law.iter().map(|law| law.reduced_chi_squared > 4.0).collect::<Vec<_>>(),
+        format!("{}; {}", full.join(", "), law.as_ref().map_or(String::new(), exponent)),
+    );
+}
+
+fn draw_trained(ends: &[End], data: &Images, folder: &Path) -> Result<()> {
+    if ends.is_empty() {
+        return Ok(());
+    }
+    let points = |value: fn(&End) -> f64, has_error: bool| -> Vec<Point> {
+        let point = |end: &End| {
+            let (x, y) = (end.x(), value(end));
+            let half = 1.96 * end.standard_error;
+            let interval = (has_error && half.is_finite()).then_some((y - half, y + half));
+            Point { x, y, interval, name: String::new() }
+        };
+        ends.iter().map(point).collect()
+    };
+    let of = |label: &str, style, points| Series {
+        label: label.into(),
+        style,
+        look: Look::Points,
+        points,
+    };
+    let edge: Vec<_> = ends.iter().map(|end| (end.x(), 2.0 / end.stage.lr)).collect();
+    let chart = Chart {
+        title: format!("{}: where runs at their own edges end", data.name()),
+        x_name: "batch size b".into(),
+        y_name: "sharpness".into(),
+        is_logarithmic: true,
+        series: vec![
+            of("gap", 2, points(|end| end.gap, true)),
+            of("mini-batch sharpness", 0, points(|end| end.mini, false)),
+            of("full-batch sharpness", 1, points(|end| end.full, false)),
+            Series::curve("2/η", 0, Look::Reference, &edge),
+        ],
+    };
+    chart.picture()?.save(folder, "trained")?;
+    Ok(())
+}
