@@ -6,6 +6,9 @@ use super::LinearOperator;
 use crate::error::{Error, Result};
 use crate::params::{ParamBlock, ParamEntry, ParamSpace, ParamVector};
 
+/// Names of parameters in an error.
+const MOST_NAMES: usize = 20;
+
 /// A set of the parameters of a space: a layer, all biases.
 #[derive(Clone, Debug)]
 pub struct ParamGroup {
@@ -40,7 +43,10 @@ impl ParamGroup {
     pub fn by_prefix(space: &Arc<ParamSpace>, prefix: &str) -> Result<Self> {
         let below = format!("{prefix}.");
         let group = |e: &ParamEntry| e.name == prefix || e.name.starts_with(&below);
-        Self::named(space, format!("`{prefix}`"), group)
+        let names: Vec<&str> = space.entries().iter().map(|e| e.name.as_str()).collect();
+        let more = if names.len() > MOST_NAMES { ", …" } else { "" };
+        let names = names[..names.len().min(MOST_NAMES)].join(", ");
+        Self::named(space, format!("`{prefix}` (the model has {names}{more})"), group)
     }
 
     /// The parameters for which `is_member` holds.
@@ -61,8 +67,7 @@ impl ParamGroup {
     ) -> Result<Self> {
         let is_member: Vec<bool> = space.entries().iter().map(is_member).collect();
         if !is_member.contains(&true) {
-            let expected =
-                "the name or a prefix (whole path elements) of a parameter, as in `entries()`";
+            let expected = "the name or a prefix (whole path elements) of a parameter";
             return Err(Error::InvalidSetting { setting: "group", value, expected });
         }
         Ok(Self { space: space.clone(), is_member })

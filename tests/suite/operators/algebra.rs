@@ -149,7 +149,8 @@ fn groups_of_parameters() {
     assert_eq!(biases.entries().count(), 2);
     check(biases.clone(), (20..25).chain(40..43).collect(), "biases");
     // A part of a name is no prefix.
-    assert!(ParamGroup::by_prefix(&space, "sec").is_err());
+    let error = ParamGroup::by_prefix(&space, "sec").unwrap_err().to_string();
+    assert!(error.contains("`sec`") && error.contains("second.weight"), "{error}");
     // NaN elsewhere does not get in.
     let mut values = vec![f64::NAN; 43];
     values[20..25].fill(1.0);
