@@ -39,9 +39,13 @@ struct Options {
     #[command(flatten)]
     images: ImageOptions,
 
-    /// Steps before the intervention, and after it
+    /// Steps before the intervention: the training must not be over yet [default: 1000; CIFAR-10: 15000]
     #[arg(long, value_name = "N")]
-    steps: Option<usize>,
+    before: Option<usize>,
+
+    /// Steps after it [default: 5000; CIFAR-10: 30000]
+    #[arg(long, value_name = "N")]
+    after: Option<usize>,
 
     /// The larger of the two step sizes; the smaller one is half of it [default: 0.25; CIFAR-10: 0.02]
     #[arg(long, value_name = "ETA")]
@@ -74,7 +78,8 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<()> {
     let quick = options.images.is_quick();
-    let steps = options.steps.unwrap_or(if quick { 8000 } else { 30_000 });
+    let before = options.before.unwrap_or(if quick { 1000 } else { 15_000 });
+    let after = options.after.unwrap_or(if quick { 5000 } else { 30_000 });
     let lr = options.lr.unwrap_or(if quick { 0.25 } else { 0.02 });
     let batch_size = options.batch_size.unwrap_or(if quick { 8 } else { 16 });
     let hidden = vec![if quick { 64 } else { 512 }; 2];
@@ -84,16 +89,16 @@ fn run(options: &Options) -> Result<()> {
     check_batch_size(8 * batch_size, data.n)?;
     let folder = options.images.folder("intervene");
 
-    let stage = |lr, batch_size| Stage { steps, lr, batch_size };
-    let (large, small) = (stage(lr, batch_size), stage(lr / 2.0, batch_size));
-    let wide = stage(lr, 8 * batch_size);
+    let (large, small, wide) = ((lr, batch_size), (lr / 2.0, batch_size), (lr, 8 * batch_size));
     let all = [
         ("lr_decrease", "η halved", large, small),
         ("lr_increase", "η doubled", small, large),
         ("batch_increase", "batches eight times as large", large, wide),
     ];
     let mut verdicts = Verdicts::default();
-    for (name, title, before, after) in all {
+    for (name, title, first, second) in all {
+        let stage = |steps, (lr, batch_size)| Stage { steps, lr, batch_size };
+        let (before, after) = (stage(before, first), stage(after, second));
         let intervention = Intervention { name, title, before, after };
         let pair = intervention.run(options, &architecture, &data, &folder)?;
         intervention.draw(&pair, &data, &folder)?;
@@ -117,11 +122,12 @@ impl Intervention {
     ) -> Result<Pair> {
         let at = self.before.steps;
         let train = |stages: Vec<Stage>, ending: &str| {
-            let rows = if options.images.is_quick() { 80 } else { 120 };
+            let (rows, num_batches) = if options.images.is_quick() { (120, 16) } else { (90, 8) };
+            let every = ((at + self.after.steps) / rows).max(1);
             let schedule = Schedule {
-                every: (2 * at / rows).max(1),
-                full_every: (2 * at / rows).max(1),
-                num_batches: if options.images.is_quick() { 16 } else { 8 },
+                every,
+                full_every: if options.images.is_quick() { every } else { 2 * every },
+                num_batches,
                 ..Schedule::of(self.before, rows)
             };
             let training = Training {
@@ -135,7 +141,7 @@ impl Intervention {
             training.run(&options.images, data, &path).map(|done| done.history)
         };
         let changed = train(vec![self.before, self.after], "changed")?;
-        let from_start = Stage { steps: 2 * at, ..self.after };
+        let from_start = Stage { steps: at + self.after.steps, ..self.after };
         Ok(Pair { changed, reference: train(vec![from_start], "reference")?, at })
     }
 
@@ -155,7 +161,7 @@ impl Intervention {
                 series.push(Series::curve(label, style, look, &points(history, &measure)));
             }
         }
-        let (at, end) = (pair.at as f64, 2.0 * pair.at as f64);
+        let (at, end) = (pair.at as f64, (pair.at + self.after.steps) as f64);
         let edges =
             [(0.0, 2.0 / self.before.lr), (at, 2.0 / self.before.lr), (at, 2.0 / self.after.lr)];
         let edges = [&edges[..], &[(end, 2.0 / self.after.lr)]].concat();
@@ -176,9 +182,9 @@ const MINI: Measure = Measure::MiniBatchSharpness;
 const FULL: Measure = Measure::FullBatchSharpness;
 
 impl Pair {
-    /// Where a quantity was before the intervention: over the last tenth of the steps until then.
+    /// Where a quantity was before the intervention: over the last fifth of the steps until then.
     fn before(&self, measure: &Measure) -> f64 {
-        let from = self.at - self.at / 10;
+        let from = self.at - self.at / 5;
         level(&self.changed, measure, from, self.at - 1).map_or(f64::NAN, |level| level.mean)
     }
 
@@ -190,9 +196,9 @@ impl Pair {
         (before.map_or(f64::NAN, |(_, v)| v.mean), after.map_or(f64::NAN, |(_, v)| v.mean))
     }
 
-    /// The largest and the smallest value in the tenth after the intervention.
+    /// The largest and the smallest value in as many steps after the intervention as a fifth of those before it.
     fn just_after(&self, measure: &Measure) -> (f64, f64) {
-        let inside = self.at..=self.at + self.at / 10;
+        let inside = self.at..=self.at + self.at / 5;
         let values = self.changed.series(measure).filter(|(step, _)| inside.contains(step));
         values.fold((f64::MIN, f64::MAX), |(high, low), (_, v)| (high.max(v.mean), low.min(v.mean)))
     }
