@@ -38,9 +38,9 @@ fn main() -> ExitCode {
             batch_sizes: vec![8, 32],
             steps: 4000,
             init_scale: 0.5,
-            rows: 40,
+            every: 100,
             full_once_in: 2,
-            live_rows: 400,
+            live_per_row: 10,
             num_batches: 8,
         },
         false => Preset {
@@ -49,9 +49,9 @@ fn main() -> ExitCode {
             batch_sizes: vec![8, 32, 128],
             steps: 100_000,
             init_scale: 0.3,
-            rows: 100,
+            every: 1000,
             full_once_in: 2,
-            live_rows: 1000,
+            live_per_row: 10,
             num_batches: 8,
         },
     };

@@ -57,9 +57,9 @@ fn run(options: &Options) -> Result<()> {
             batch_sizes: vec![8, 32, 128],
             steps: 20_000,
             init_scale: 0.2,
-            rows: 100,
+            every: 200,
             full_once_in: 1,
-            live_rows: 800,
+            live_per_row: 8,
             num_batches: 16,
         },
         false => Preset {
@@ -68,9 +68,9 @@ fn run(options: &Options) -> Result<()> {
             batch_sizes: vec![8, 16, 64, 256, 1024],
             steps: 150_000,
             init_scale: 0.2,
-            rows: 150,
+            every: 1000,
             full_once_in: 6,
-            live_rows: 1500,
+            live_per_row: 10,
             num_batches: 8,
         },
     };

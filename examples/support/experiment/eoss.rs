@@ -32,7 +32,7 @@ pub struct EossOptions {
     #[arg(long, value_name = "SIZES", value_delimiter = ',')]
     pub batch_size: Option<Vec<usize>>,
 
-    /// SGD steps of each run
+    /// SGD steps of each run; a run can be given more steps later
     #[arg(long, value_name = "N")]
     pub steps: Option<usize>,
 
@@ -45,9 +45,9 @@ pub struct EossOptions {
     #[arg(long, value_name = "SCALE", allow_negative_numbers = true)]
     pub init_scale: Option<f64>,
 
-    /// Measurements of each run
-    #[arg(long, value_name = "N")]
-    pub rows: Option<usize>,
+    /// Steps between measurements; full-batch sharpness is measured more rarely where it is costly
+    #[arg(long, value_name = "STEPS")]
+    pub measure_every: Option<usize>,
 
     /// Mini-batches per measurement of mini-batch sharpness; batch sharpness, which is cheaper, takes four
     /// times as many
@@ -63,11 +63,11 @@ pub struct Preset {
     pub batch_sizes: Vec<usize>,
     pub steps: usize,
     pub init_scale: f64,
-    pub rows: usize,
+    pub every: usize,
     /// Full-batch sharpness is measured once in so many measurements.
     pub full_once_in: usize,
-    /// λ_max of the training batch is measured so many times.
-    pub live_rows: usize,
+    /// λ_max of the training batch is measured so many times for each measurement.
+    pub live_per_row: usize,
     pub num_batches: usize,
 }
 
@@ -85,12 +85,15 @@ impl EossOptions {
             batch_sizes: self.batch_size.clone().unwrap_or(preset.batch_sizes),
             steps: self.steps.unwrap_or(preset.steps),
             init_scale: self.init_scale.unwrap_or(preset.init_scale),
-            rows: self.rows.unwrap_or(preset.rows),
+            every: self.measure_every.unwrap_or(preset.every),
             num_batches: self.num_batches.unwrap_or(preset.num_batches),
             ..preset
         };
-        let counts =
-            [("steps", preset.steps), ("rows", preset.rows), ("num-batches", preset.num_batches)];
+        let counts = [
+            ("steps", preset.steps),
+            ("measure-every", preset.every),
+            ("num-batches", preset.num_batches),
+        ];
         for (option, value) in counts {
             if value == 0 {
                 let (value, expected) = ("0".to_string(), "at least 1");
@@ -146,12 +149,12 @@ fn train(
     stage: Stage,
     path: &Path,
 ) -> Result<Panel> {
-    let every = (stage.steps / preset.rows).max(1);
+    let every = preset.every;
     let schedule = Schedule {
         stages: vec![stage],
         every,
         full_every: every * preset.full_once_in,
-        live_every: (stage.steps / preset.live_rows.max(1)).max(1),
+        live_every: every.div_ceil(preset.live_per_row),
         num_batches: preset.num_batches,
         memory_mib: 64,
     };

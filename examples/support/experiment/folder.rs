@@ -29,6 +29,15 @@ pub fn read_json(path: &Path) -> Result<Option<Value>> {
     serde_json::from_str(&text).map(Some).map_err(|e| unreadable(e.into()))
 }
 
+/// The number of steps of the last stage.
+fn last_stage(setting: &mut Value) -> Option<&mut Value> {
+    setting["schedule"]["stages"].as_array_mut()?.last_mut()?.get_mut("steps")
+}
+
+fn last_steps(setting: &Value) -> Option<u64> {
+    last_stage(&mut setting.clone())?.as_u64()
+}
+
 /// A folder that holds one run.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
@@ -36,18 +45,38 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// The folder for the run with this setting: a new one, or one where it was begun.
+    /// The folder for the run with this setting: a new one, or one where it was begun. Its last stage may have
+    /// got more steps since.
     pub fn open(path: &Path, setting: &impl Serialize) -> Result<Self> {
         let file = path.join("setting.json");
         let ours = serde_json::to_value(setting).map_err(|e| ExampleError::write(&file, e))?;
-        match read_json(&file)? {
-            Some(theirs) if theirs != ours => {
+        if let Some(theirs) = read_json(&file)? {
+            let (mut extended, steps) = (theirs.clone(), last_steps(&ours));
+            if steps >= last_steps(&theirs)
+                && let Some(slot) = last_stage(&mut extended)
+            {
+                *slot = steps.into();
+            }
+            if extended != ours {
                 return Err(ExampleError::OtherRun { path: path.to_path_buf() });
             }
-            Some(_) => {}
-            None => write_json(&file, &ours)?,
         }
+        write_json(&file, &ours)?;
         Ok(Self { path: path.to_path_buf() })
+    }
+
+    /// Whether the run has come to its end at this step.
+    pub fn is_finished(&self, steps: usize) -> Result<bool> {
+        Ok(read_json(&self.finished())?.is_some_and(|end| end["steps"] == steps))
+    }
+
+    /// Notes that the run has come to its end at this step.
+    pub fn finish(&self, steps: usize) -> Result<()> {
+        write_json(&self.finished(), &json!({ "steps": steps }))
+    }
+
+    fn finished(&self) -> PathBuf {
+        self.path.join("finished.json")
     }
 
     pub fn history(&self) -> PathBuf {

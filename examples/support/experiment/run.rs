@@ -89,16 +89,23 @@ where
         F: Fn(&M, B) -> Tensor<1>,
     {
         let folder = RunFolder::open(self.folder, self.setting)?;
+        let total = self.schedule.steps();
+        if folder.is_finished(total)?
+            && let Some(end) = checkpoint::latest(&folder.path)?
+        {
+            let history = History::read(&folder.history())?;
+            let model = load_model(model, &end.path)?;
+            return Ok(Finished { history, model, seconds: folder.seconds()? });
+        }
         let mut state = self.begin(&folder, model, update)?;
         let from = state.step;
         let began = Instant::now();
         let result = self.go_on(&folder, &mut state, update);
-        if state.step > from {
-            let seconds = began.elapsed().as_secs_f64();
-            folder.add_provenance(from, state.step - 1, seconds, self.device)?;
-            self.draw(&folder)?;
-        }
+        let seconds = began.elapsed().as_secs_f64();
+        folder.add_provenance(from, state.step, seconds, self.device)?;
+        self.draw(&folder)?;
         result?;
+        folder.finish(total)?;
         let history = History::read(&folder.history())?;
         Ok(Finished { history, model: state.model, seconds: folder.seconds()? })
     }
@@ -121,12 +128,10 @@ where
         let monitor = self.monitor(folder, stage, step, update)?;
         let mut state = State { step, model, stage, monitor, order };
         if let Some(Checkpoint { path, .. }) = found {
-            let file = path.join("model.bpk");
-            let loaded = state.model.try_load_file(&file);
-            state.model = loaded.map_err(|e| ExampleError::checkpoint(&file, e))?;
+            state.model = load_model(state.model, &path)?;
             state.monitor.load(&path.join("monitor.bpk"), &state.model)?;
             update.load(&path)?;
-            for done in 0..step.min(self.schedule.steps()) {
+            for done in 0..step {
                 state.order.next_batch(self.stage_at(done).batch_size);
             }
         }
@@ -170,22 +175,27 @@ where
         let total = self.schedule.steps();
         let mut progress = Progress::new(self.title, state.step, total);
         let mut saved = Instant::now();
-        while state.step <= total {
+        loop {
             let (stage, _) = self.schedule.stage_at(state.step);
             if stage != state.stage {
                 (state.monitor, state.stage) =
                     (self.monitor(folder, stage, state.step, update)?, stage);
             }
-            if saved.elapsed() > BETWEEN_CHECKPOINTS {
+            let is_last = state.step >= total;
+            // At the end before the last row, which would be another one if the run got more steps.
+            if is_last || saved.elapsed() > BETWEEN_CHECKPOINTS {
                 self.save(folder, state, update)?;
                 self.draw(folder)?;
                 saved = Instant::now();
             }
             self.step(state, update, &mut progress)?;
+            if is_last {
+                break;
+            }
             state.step += 1;
         }
         progress.finish();
-        self.save(folder, state, update)
+        Ok(())
     }
 
     /// Measures what is due and makes the step; at the end there is none to make.
@@ -250,4 +260,9 @@ where
         picture.save(&folder.path, "training")?;
         Ok(())
     }
+}
+
+fn load_model<M: Module>(model: M, checkpoint: &Path) -> Result<M> {
+    let file = checkpoint.join("model.bpk");
+    model.try_load_file(&file).map_err(|e| ExampleError::checkpoint(&file, e))
 }
