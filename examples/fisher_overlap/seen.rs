@@ -54,13 +54,15 @@ impl Seen {
         println!(
             "\nMeans over mini-batches: λmax of the Hessian / of the Gauss-Newton matrix (overlap)"
         );
-        print!("{:>8}{:>12}", "step", "λmax/(2/η)");
+        print!("{:>8}{:>9}{:>12}", "step", "loss", "λmax/(2/η)");
         let sizes = self.moments.first().map_or(&[][..], |moment| &moment.sizes);
         sizes.iter().for_each(|size| print!("{:>16}", format!("b = {}", size.batch_size)));
         println!();
         for moment in &self.moments {
             let level = self.levels.iter().find(|(step, _)| *step == moment.step);
-            print!("{:>8}", moment.step);
+            let loss = moment.sizes.last().and_then(|size| mean(size, |tops| tops.loss));
+            let loss = loss.map_or("-".into(), |loss| format!("{:.1e}", loss.mean));
+            print!("{:>8}{loss:>9}", moment.step);
             print!("{:>12}", level.map_or("-".into(), |(_, level)| format!("{level:.3}")));
             for size in &moment.sizes {
                 let means = mean(size, ratio).zip(mean(size, |tops| tops.overlap));
@@ -74,6 +76,9 @@ impl Seen {
             self.stage.batch_size,
             rounded(2.0 / self.stage.lr)
         );
+        let all = self.moments.iter().flat_map(|moment| &moment.sizes).flat_map(|s| &s.batches);
+        let residual = all.map(|tops| tops.residual).fold(0.0, f64::max);
+        println!("Largest residual: {residual:.0e} of its eigenvalue");
     }
 
     /// The moments that pictures show: the first, the last before the edge, the first at it, the last.
@@ -112,7 +117,12 @@ impl Seen {
         let (low, high) = ends(&tops);
         let level = 2.0 / self.stage.lr;
         tops.push(Series::curve("2/η", 0, Look::Reference, &[(low, level), (high, level)]));
-        ratios.push(Series::curve("1", 0, Look::Reference, &[(low, 1.0), (high, 1.0)]));
+        ratios.push(Series::curve(
+            "as in the Gauss-Newton matrix",
+            0,
+            Look::Reference,
+            &[(low, 1.0), (high, 1.0)],
+        ));
         let chart = |y_name: &str, series| Chart {
             title: title.to_string(),
             x_name: "batch size b".into(),

@@ -8,6 +8,7 @@
 //!
 //! `cargo run --release --example noisy_gd`, and `-- --help` for the options.
 
+mod alignment;
 #[path = "../support/experiment/mod.rs"]
 mod experiment;
 mod noise;
@@ -101,6 +102,7 @@ pub struct Panel {
     pub noise: Noise,
     pub lr: f64,
     pub history: History,
+    pub model: Mlp,
     pub seconds: f64,
 }
 
@@ -198,7 +200,9 @@ fn run(options: &Options) -> Result<()> {
     );
     seen::draw(&panels, title, &folder)?;
     println!("A picture of each run: {}/*/training.svg", folder.display());
-    seen::verdicts(&panels).finish(&folder)
+    let mut verdicts = seen::verdicts(&panels);
+    seen::alignment(&panels, &data.batch, &mut verdicts)?;
+    verdicts.finish(&folder)
 }
 
 impl Plan<'_> {
@@ -241,6 +245,12 @@ impl Plan<'_> {
             loss,
         };
         let done = job.run(model, &mut update)?;
-        Ok(Panel { noise, lr: stage.lr, history: done.history, seconds: done.seconds })
+        Ok(Panel {
+            noise,
+            lr: stage.lr,
+            history: done.history,
+            model: done.model,
+            seconds: done.seconds,
+        })
     }
 }

@@ -8,10 +8,12 @@ use burn_sharpness::plot::{Chart, Look, Series};
 use burn_sharpness::stability::SgdStabilityConfig;
 
 use super::Panel;
+use super::alignment::{AlongTop, along_top};
 use super::noise::Noise;
 use crate::experiment::plateau::plateau;
 use crate::experiment::verdict::Verdicts;
 use crate::support::error::Result;
+use crate::support::mlp::Batch;
 
 const ALL: [(Measure, &str); 3] = [
     (Measure::FullBatchSharpness, "full-batch λmax"),
@@ -134,6 +136,25 @@ pub fn verdicts(panels: &[Panel]) -> Verdicts {
         words(Measure::MiniBatchSharpness, &EVERY),
     );
     verdicts
+}
+
+/// Why: at the end of SGD's run, how much of each noise is along the top eigenvector of the full-batch Hessian.
+pub fn alignment(panels: &[Panel], data: &Batch, verdicts: &mut Verdicts) -> Result<()> {
+    let Some(panel) = panels.iter().find(|panel| panel.noise == Noise::Sampling) else {
+        return Ok(());
+    };
+    let AlongTop { directional, diagonal, isotropic } = along_top(&panel.model, data)?;
+    let [directional, diagonal] = [directional / isotropic, diagonal / isotropic];
+    verdicts.add(
+        "why: the variance of directional noise along the top eigenvector of the Hessian is over 10 times that of \
+         diagonal and of isotropic noise with the same total",
+        &[directional > 10.0 * diagonal, directional > 10.0],
+        format!(
+            "in units of the mean variance per parameter, at the end of SGD's run: directional {directional:.1}, \
+             diagonal {diagonal:.1}, isotropic 1"
+        ),
+    );
+    Ok(())
 }
 
 const EVERY: [Noise; 5] =
