@@ -103,7 +103,7 @@ impl Seen {
                 label: format!("{name}: {what}"),
                 style,
                 look,
-                points: moment.sizes.iter().filter_map(|size| point(size, of)).collect(),
+                points: moment.sizes.iter().filter_map(|size| point(size, look, of)).collect(),
             };
             tops.push(series("Hessian", Look::Points, |tops| tops.hessian));
             tops.push(series("Gauss-Newton", Look::Line, |tops| tops.gauss_newton));
@@ -191,9 +191,9 @@ impl Seen {
     }
 }
 
-fn point(size: &AtSize, of: fn(&Tops) -> f64) -> Option<Point> {
+fn point(size: &AtSize, look: Look, of: fn(&Tops) -> f64) -> Option<Point> {
     let Estimate { mean, standard_error, .. } = mean(size, of)?;
     let half = if standard_error.is_finite() { 1.96 * standard_error } else { 0.0 };
-    let interval = Some((mean - half, mean + half));
+    let interval = (look == Look::Points).then_some((mean - half, mean + half));
     Some(Point { x: size.batch_size as f64, y: mean, interval, name: String::new() })
 }
