@@ -41,6 +41,11 @@ impl Mlp {
         Self { layers: widths.windows(2).map(layer).collect() }
     }
 
+    /// From the input to the output.
+    pub fn layers(&self) -> &[Linear] {
+        &self.layers
+    }
+
     pub fn forward(&self, features: Tensor<2>) -> Tensor<2> {
         let mut x = features;
         for (i, layer) in self.layers.iter().enumerate() {
