@@ -83,17 +83,13 @@ impl RunFolder {
         self.path.join("history.jsonl")
     }
 
-    /// Adds the part of the run that just ended to provenance.json.
-    pub fn add_provenance(&self, from: usize, to: usize, seconds: f64, device: &str) -> Result<()> {
-        let file = self.path.join("provenance.json");
-        let mut parts = match read_json(&file)? {
-            Some(Value::Array(parts)) => parts,
-            _ => Vec::new(),
-        };
+    /// Notes a part of the run that begins at step `from`: how it is done, and where.
+    pub fn begin_part(&self, from: usize, device: &str) -> Result<()> {
+        let mut parts = self.parts()?;
         parts.push(json!({
             "command_line": std::env::args().collect::<Vec<_>>().join(" "),
-            "steps": [from, to],
-            "seconds": seconds,
+            "steps": [from, from],
+            "seconds": 0.0,
             "device": device,
             "threads": std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok())
                 .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
@@ -101,13 +97,30 @@ impl RunFolder {
             "burn": "0.22.1",
             "system": format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
         }));
-        write_json(&file, &parts)
+        write_json(&self.provenance(), &parts)
+    }
+
+    /// Notes how far that part has come. It is called at every checkpoint, as a run may be killed.
+    pub fn continue_part(&self, to: usize, seconds: f64) -> Result<()> {
+        let mut parts = self.parts()?;
+        if let Some(part) = parts.last_mut() {
+            part["steps"][1] = to.into();
+            part["seconds"] = seconds.into();
+        }
+        write_json(&self.provenance(), &parts)
+    }
+
+    fn provenance(&self) -> PathBuf {
+        self.path.join("provenance.json")
+    }
+
+    fn parts(&self) -> Result<Vec<Value>> {
+        let parts = read_json(&self.provenance())?;
+        Ok(parts.as_ref().and_then(Value::as_array).cloned().unwrap_or_default())
     }
 
     /// Wall time of all parts so far.
     pub fn seconds(&self) -> Result<f64> {
-        let parts = read_json(&self.path.join("provenance.json"))?;
-        let parts = parts.as_ref().and_then(Value::as_array).cloned().unwrap_or_default();
-        Ok(parts.iter().filter_map(|part| part["seconds"].as_f64()).sum())
+        Ok(self.parts()?.iter().filter_map(|part| part["seconds"].as_f64()).sum())
     }
 }

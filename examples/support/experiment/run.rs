@@ -98,11 +98,10 @@ where
             return Ok(Finished { history, model, seconds: folder.seconds()? });
         }
         let mut state = self.begin(&folder, model, update)?;
-        let from = state.step;
         let began = Instant::now();
-        let result = self.go_on(&folder, &mut state, update);
-        let seconds = began.elapsed().as_secs_f64();
-        folder.add_provenance(from, state.step, seconds, self.device)?;
+        folder.begin_part(state.step, self.device)?;
+        let result = self.go_on(&folder, &mut state, update, began);
+        folder.continue_part(state.step, began.elapsed().as_secs_f64())?;
         self.draw(&folder)?;
         result?;
         folder.finish(total)?;
@@ -167,6 +166,7 @@ where
         folder: &RunFolder,
         state: &mut State<M, F>,
         update: &mut dyn Update<M, B>,
+        began: Instant,
     ) -> Result<()>
     where
         M: Module,
@@ -174,7 +174,7 @@ where
     {
         let total = self.schedule.steps();
         let mut progress = Progress::new(self.title, state.step, total);
-        let mut saved = Instant::now();
+        let mut saved = began;
         loop {
             let (stage, _) = self.schedule.stage_at(state.step);
             if stage != state.stage {
@@ -185,6 +185,7 @@ where
             // At the end before the last row, which would be another one if the run got more steps.
             if is_last || saved.elapsed() > BETWEEN_CHECKPOINTS {
                 self.save(folder, state, update)?;
+                folder.continue_part(state.step, began.elapsed().as_secs_f64())?;
                 self.draw(folder)?;
                 saved = Instant::now();
             }
