@@ -27,31 +27,39 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Options {
     #[command(flatten)]
     eoss: EossOptions,
+
+    /// Channels of the first two convolutions and of the third, and width of the fully connected layer
+    /// [default: 8,16,64; CIFAR-10: 64,128,512]
+    #[arg(long, value_name = "SIZES", value_parser = eoss::three_sizes)]
+    sizes: Option<[usize; 3]>,
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse().eoss;
+    let Options { eoss: options, sizes } = Options::parse();
+    let small = if options.images.is_quick() { [8, 16, 64] } else { [64, 128, 512] };
+    let [first, third, hidden] = sizes.unwrap_or(small);
+    let architecture = Architecture::Cnn { channels: [first, third], hidden };
     let preset = match options.images.is_quick() {
         true => Preset {
-            architecture: Architecture::Cnn { channels: [8, 16], hidden: 64 },
+            architecture,
             lrs: vec![0.1],
             batch_sizes: vec![8, 32],
             steps: 4000,
             init_scale: 0.5,
             every: 100,
             full_once_in: 2,
-            live_per_row: 10,
+            live_every: 50,
             num_batches: 8,
         },
         false => Preset {
-            architecture: Architecture::Cnn { channels: [64, 128], hidden: 512 },
+            architecture,
             lrs: vec![0.02],
             batch_sizes: vec![8, 32, 128],
             steps: 100_000,
             init_scale: 0.3,
             every: 1000,
             full_once_in: 2,
-            live_per_row: 10,
+            live_every: 500,
             num_batches: 8,
         },
     };

@@ -59,7 +59,7 @@ fn run(options: &Options) -> Result<()> {
             init_scale: 0.2,
             every: 200,
             full_once_in: 1,
-            live_per_row: 8,
+            live_every: 25,
             num_batches: 16,
         },
         false => Preset {
@@ -70,7 +70,7 @@ fn run(options: &Options) -> Result<()> {
             init_scale: 0.2,
             every: 1000,
             full_once_in: 6,
-            live_per_row: 10,
+            live_every: 100,
             num_batches: 8,
         },
     };

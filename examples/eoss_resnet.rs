@@ -27,31 +27,44 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Options {
     #[command(flatten)]
     eoss: EossOptions,
+
+    /// Residual blocks of each of the three stages, separated by commas [default: 1,1,1; CIFAR-10: 2,2,2]
+    #[arg(long, value_name = "BLOCKS", value_parser = eoss::three_sizes)]
+    blocks: Option<[usize; 3]>,
+
+    /// Channels of each stage, separated by commas [default: 8,16,32; CIFAR-10: 16,32,64]
+    #[arg(long, value_name = "WIDTHS", value_parser = eoss::three_sizes)]
+    widths: Option<[usize; 3]>,
 }
 
 fn main() -> ExitCode {
-    let options = Options::parse().eoss;
-    let preset = match options.images.is_quick() {
+    let Options { eoss: options, blocks, widths } = Options::parse();
+    let quick = options.images.is_quick();
+    let architecture = Architecture::ResNet {
+        blocks: blocks.unwrap_or(if quick { [1; 3] } else { [2; 3] }),
+        widths: widths.unwrap_or(if quick { [8, 16, 32] } else { [16, 32, 64] }),
+    };
+    let preset = match quick {
         true => Preset {
-            architecture: Architecture::ResNet { blocks: [1, 1, 1], widths: [8, 16, 32] },
+            architecture,
             lrs: vec![0.1],
             batch_sizes: vec![8, 32],
             steps: 4000,
             init_scale: 0.5,
             every: 100,
             full_once_in: 2,
-            live_per_row: 10,
+            live_every: 50,
             num_batches: 8,
         },
         false => Preset {
-            architecture: Architecture::ResNet { blocks: [2, 2, 2], widths: [16, 32, 64] },
+            architecture,
             lrs: vec![0.02],
             batch_sizes: vec![8, 32, 128],
             steps: 100_000,
             init_scale: 0.2,
             every: 1000,
             full_once_in: 2,
-            live_per_row: 10,
+            live_every: 500,
             num_batches: 8,
         },
     };

@@ -7,14 +7,15 @@ use burn_sharpness::estimator::{
 };
 use burn_sharpness::plot;
 
+use crate::experiment::checkpoint;
 use crate::experiment::folder::write_json;
 use crate::experiment::images::{Architecture, Images, LossName, Network, check_batch_size};
-use crate::experiment::run::Stream;
+use crate::experiment::run::{Stream, load_model};
 use crate::experiment::schedule::{Schedule, Stage};
 use crate::experiment::training::Training;
 use crate::experiment::update::Optimizer;
 use crate::experiment::verdict::Verdicts;
-use crate::support::error::Result;
+use crate::support::error::{ExampleError, Result};
 use crate::support::mlp::Batch;
 use crate::{Options, Sizes, exponent};
 
@@ -34,18 +35,35 @@ pub fn run(
     // At burn's scale and above, so that the start has curvature to measure.
     let initial = architecture.init(&data, 1.0, options.images.seed, &device);
     measure_frozen(options, &initial, &data, sizes, (name, "at the start"), folder, verdicts)?;
+    let model = match &options.weights {
+        Some(run) => match checkpoint::latest(run)? {
+            Some(checkpoint) => load_model(initial, &checkpoint.path)?,
+            None => return Err(ExampleError::checkpoint(run, "there is none")),
+        },
+        None => train(options, architecture, &data, sizes, scale, &folder.join(name))?,
+    };
+    measure_frozen(options, &model, &data, sizes, (name, "trained"), folder, verdicts)
+}
+
+/// Trained with large batches until little is left of the loss.
+fn train(
+    options: &Options,
+    architecture: &Architecture,
+    data: &Images,
+    sizes: &Sizes,
+    init_scale: f64,
+    folder: &Path,
+) -> Result<Network> {
     let (batch_size, steps) = sizes.convergence;
     let stage = Stage { steps, lr: sizes.lr, batch_size };
     let training = Training {
         architecture: architecture.clone(),
         loss: LossName::Mse,
-        init_scale: scale,
+        init_scale,
         optimizer: Optimizer::Sgd,
         schedule: Schedule { full_every: steps, num_batches: 8, ..Schedule::of(stage, 4) },
     };
-    let path = folder.join(format!("{name}_b{batch_size}"));
-    let model = training.run(&options.images, &data, &path)?.model;
-    measure_frozen(options, &model, &data, sizes, (name, "trained"), folder, verdicts)
+    Ok(training.run(&options.images, data, folder)?.model)
 }
 
 fn measure_frozen(

@@ -48,6 +48,15 @@ struct Options {
     #[arg(long, value_name = "DIR")]
     runs: Option<PathBuf>,
 
+    /// Take the trained weights of the static gap from this run of `eoss_mlp` instead of training them with batches
+    /// of 256; the CNN has to be left out
+    #[arg(long, value_name = "DIR", requires = "no_cnn")]
+    weights: Option<PathBuf>,
+
+    /// Batch sizes of the static gap, separated by commas
+    #[arg(long, value_name = "SIZES", value_delimiter = ',')]
+    sizes: Option<Vec<usize>>,
+
     /// Steps of each run at its own edge
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
@@ -95,6 +104,7 @@ fn run(options: &Options) -> Result<()> {
             convergence: (256, 20_000),
         },
     };
+    sizes.frozen = options.sizes.clone().unwrap_or(sizes.frozen);
     sizes.steps = options.steps.unwrap_or(sizes.steps);
     sizes.lr = options.lr.unwrap_or(sizes.lr);
     let mlp = Architecture::Mlp { hidden: vec![if quick { 64 } else { 512 }; 2] };

@@ -49,10 +49,22 @@ pub struct EossOptions {
     #[arg(long, value_name = "STEPS")]
     pub measure_every: Option<usize>,
 
+    /// Steps between measurements of the batch that training is about to use
+    #[arg(long, value_name = "STEPS")]
+    pub live_every: Option<usize>,
+
     /// Mini-batches per measurement of mini-batch sharpness; batch sharpness, which is cheaper, takes four
     /// times as many
     #[arg(long, value_name = "N")]
     pub num_batches: Option<usize>,
+}
+
+/// Three sizes above zero, separated by commas.
+pub fn three_sizes(text: &str) -> Result<[usize; 3], String> {
+    let sizes: Result<Vec<usize>, _> = text.split(',').map(|part| part.trim().parse()).collect();
+    let sizes = sizes.ok().and_then(|sizes| <[usize; 3]>::try_from(sizes).ok());
+    let sizes = sizes.filter(|sizes| !sizes.contains(&0));
+    sizes.ok_or_else(|| "write three whole numbers above 0, for example 8,16,64".into())
 }
 
 /// The setting that options change.
@@ -66,8 +78,8 @@ pub struct Preset {
     pub every: usize,
     /// Full-batch sharpness is measured once in so many measurements.
     pub full_once_in: usize,
-    /// λ_max of the training batch is measured so many times for each measurement.
-    pub live_per_row: usize,
+    /// Steps between measurements of λ_max of the training batch.
+    pub live_every: usize,
     pub num_batches: usize,
 }
 
@@ -86,6 +98,7 @@ impl EossOptions {
             steps: self.steps.unwrap_or(preset.steps),
             init_scale: self.init_scale.unwrap_or(preset.init_scale),
             every: self.measure_every.unwrap_or(preset.every),
+            live_every: self.live_every.unwrap_or(preset.live_every),
             num_batches: self.num_batches.unwrap_or(preset.num_batches),
             ..preset
         };
@@ -154,7 +167,7 @@ fn train(
         stages: vec![stage],
         every,
         full_every: every * preset.full_once_in,
-        live_every: every.div_ceil(preset.live_per_row),
+        live_every: preset.live_every,
         num_batches: preset.num_batches,
         memory_mib: 64,
     };

@@ -263,7 +263,8 @@ where
     }
 }
 
-fn load_model<M: Module>(model: M, checkpoint: &Path) -> Result<M> {
+/// `model` with the weights of a checkpoint.
+pub fn load_model<M: Module>(model: M, checkpoint: &Path) -> Result<M> {
     let file = checkpoint.join("model.bpk");
     model.try_load_file(&file).map_err(|e| ExampleError::checkpoint(&file, e))
 }
