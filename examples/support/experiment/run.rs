@@ -251,3 +251,6 @@ where
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
