@@ -22,8 +22,7 @@ fn subject() -> (MlpBatch, Mlp) {
     let numbers = |n: usize, of: fn(usize) -> f32| (0..n).map(of).collect::<Vec<_>>();
     let features = numbers(40 * 3, |i| ((i * 37 % 101) as f32 / 50.0) - 1.0);
     let targets = numbers(40 * 2, |i| (i % 3) as f32 - 1.0);
-    let tensor =
-        |values, width| Tensor::from_data(TensorData::new(values, [40, width]), &device);
+    let tensor = |values, width| Tensor::from_data(TensorData::new(values, [40, width]), &device);
     ((tensor(features, 3), tensor(targets, 2)), Mlp::new(&[3, 8, 2], 1.0, SEED, &device))
 }
 
@@ -35,7 +34,8 @@ fn schedule() -> Schedule {
 
 /// A new folder for a run.
 fn folder(name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("burn-sharpness-run-{}-{name}", std::process::id()));
+    let path =
+        std::env::temp_dir().join(format!("burn-sharpness-run-{}-{name}", std::process::id()));
     let _ = fs::remove_dir_all(&path); // of an earlier process with this number
     path
 }

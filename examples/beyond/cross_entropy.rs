@@ -1,0 +1,94 @@
+//! Cross-entropy: curvature rises towards 2/η, and then falls as the loss saturates.
+//!
+//! Once every sample is classified with a margin, growing weights lower the loss and, with it, the curvature p(1 − p)
+//! of the outputs: the edge is visited, not stayed at (Cohen et al. 2021, arXiv 2103.00065). Later work sees
+//! cross-entropy on little data stay below the edge with small batches (arXiv 2604.21016).
+
+use burn_sharpness::observe::Measure;
+
+use crate::experiment::images::{ImageOptions, LossName};
+use crate::experiment::schedule::{Schedule, Stage};
+use crate::experiment::verdict::Verdicts;
+use crate::report::{self, NEAR, Panel, SHARPNESS, each};
+use crate::support::error::Result;
+use crate::training::{Plan, Setup};
+
+const NAME: &str = "cross-entropy";
+
+pub fn run(options: &ImageOptions, steps: Option<usize>) -> Result<()> {
+    let setup = Setup::new(options, NAME, Some(1000))?;
+    let n = setup.data.n;
+    // Batches of all samples first.
+    let stages = match options.is_quick() {
+        true => [(1500, 0.5, n), (8000, 0.5, 8)],
+        false => [(20_000, 0.05, n), (200_000, 0.05, 16)],
+    };
+    let mut panels = Vec::new();
+    for (of_part, lr, batch_size) in stages {
+        let stage = Stage { steps: steps.unwrap_or(of_part), lr, batch_size };
+        let plan = Plan { loss: LossName::Ce, ..Plan::sgd(stage, 50) };
+        // The mini-batches of full batches are all the same one.
+        let num_batches = if batch_size == n { 1 } else { 8 };
+        let schedule = Schedule { num_batches, ..plan.schedule };
+        panels.push(setup.train(&Plan { schedule, ..plan })?);
+    }
+    report::print_table(&panels, &SHARPNESS, "2/η");
+    let title = format!("{}, cross-entropy", setup.title());
+    let chart = report::chart(title, "sharpness / (2/η)", &panels, &SHARPNESS);
+    report::save(&chart, &setup.folder, NAME)?;
+    verdicts(&panels).finish(&setup.folder)
+}
+
+fn verdicts(panels: &[Panel]) -> Verdicts {
+    let mut verdicts = Verdicts::default();
+    let (full, small) = panels.split_at(1);
+    let peaks = |panels: &[Panel], measure: Measure| -> Vec<f64> {
+        panels.iter().filter_map(|panel| Some(panel.peak(&measure)?.1)).collect()
+    };
+    let words = |panels: &[Panel], measure: Measure| {
+        each(panels, |panel| {
+            let peak = panel.peak(&measure);
+            peak.map_or("-".into(), |(step, peak)| format!("{peak:.3} at step {step}"))
+        })
+    };
+    let top = Measure::FullBatchSharpness;
+    let reached: Vec<bool> = peaks(full, top.clone()).iter().map(|peak| *peak >= NEAR.0).collect();
+    verdicts.add(
+        "full batches: sharpness rises to 2/η (its highest value is above 0.85 of it)",
+        &reached,
+        words(full, top.clone()),
+    );
+    let mini = Measure::MiniBatchSharpness;
+    let reached: Vec<bool> = peaks(small, mini.clone()).iter().map(|peak| *peak >= 1.0).collect();
+    verdicts.add("small batches: mini-batch sharpness reaches 2/η", &reached, words(small, mini));
+    let batch = Measure::BatchSharpness;
+    let reached: Vec<bool> =
+        peaks(small, batch.clone()).iter().map(|peak| *peak >= NEAR.0).collect();
+    verdicts.add(
+        "small batches: batch sharpness rises to 2/η (its highest value is above 0.85 of it)",
+        &reached,
+        words(small, batch),
+    );
+    let below: Vec<bool> = peaks(small, top.clone()).iter().map(|peak| *peak < 1.0).collect();
+    let statement = "small batches: full-batch sharpness never reaches 2/η";
+    verdicts.add(statement, &below, words(small, top));
+    let collapse =
+        |panel: &Panel, measure: &Measure| Some(panel.last(measure)? / panel.peak(measure)?.1);
+    let falls: Vec<f64> = panels
+        .iter()
+        .flat_map(|panel| SHARPNESS.iter().filter_map(|(measure, _)| collapse(panel, measure)))
+        .collect();
+    let below: Vec<bool> = falls.iter().map(|fall| *fall < 0.5).collect();
+    let numbers = each(panels, |panel| {
+        let fall = |(measure, _): &(Measure, &str)| {
+            collapse(panel, measure).map_or("-".into(), |fall| format!("{fall:.3}"))
+        };
+        SHARPNESS.iter().map(fall).collect::<Vec<String>>().join(" / ")
+    });
+    verdicts.add(
+        "the end: every sharpness has fallen below half of its highest value as the loss saturates",
+        &below,
+        format!("last over highest, mini-batch / batch / full-batch: {numbers}"),
+    );
+    verdicts
+}

@@ -1,0 +1,131 @@
+//! The first steps, measured at steps that grow by half: from a sharp start and from a flat one.
+//!
+//! A start above the edge is left at once: the loss goes up, and comes down where curvature is below 2/η
+//! (the catapult of Lewkowycz et al. 2020, arXiv 2003.02218). From a flat start curvature rises slowly
+//! (progressive sharpening). Both should end at the same level: the edge forgets the start.
+
+use burn_sharpness::observe::Measure;
+use burn_sharpness::plot::{Chart, Look, Series};
+
+use crate::experiment::images::ImageOptions;
+use crate::experiment::schedule::{Schedule, Stage};
+use crate::experiment::verdict::Verdicts;
+use crate::report::{self, Panel, SHARPNESS, each};
+use crate::support::error::Result;
+use crate::training::{Plan, Setup};
+
+const NAME: &str = "early";
+
+/// Steps after which a sharp start is to be left.
+const AT_ONCE: f64 = 30.0;
+
+/// Stages of the same steps that grow by half: each is measured at its start, the last one at its end too.
+fn growing(whole: Stage) -> Vec<Stage> {
+    let (mut stages, mut done, mut steps) = (Vec::new(), 0, 1);
+    while done < whole.steps {
+        let this = steps.min(whole.steps - done);
+        stages.push(Stage { steps: this, ..whole });
+        done += this;
+        steps = (done / 2).max(1);
+    }
+    stages
+}
+
+pub fn run(options: &ImageOptions, steps: Option<usize>) -> Result<()> {
+    let setup = Setup::new(options, NAME, None)?;
+    let (lr, batch_size, of_part) =
+        if options.is_quick() { (0.125, 32, 8000) } else { (0.01, 64, 60_000) };
+    let stage = Stage { steps: steps.unwrap_or(of_part), lr, batch_size };
+    let mut panels = Vec::new();
+    for (name, init_scale) in [("sharp start", 1.0), ("flat start", 0.2)] {
+        let plan = Plan::sgd(stage, 1);
+        let never = usize::MAX;
+        let schedule = Schedule {
+            stages: growing(stage),
+            every: never,
+            full_every: never,
+            num_batches: 16,
+            ..plan.schedule
+        };
+        let name = format!("{name}, scale {init_scale}");
+        let folder = format!("scale{init_scale}");
+        panels.push(setup.train(&Plan { name, folder, init_scale, schedule, ..plan })?);
+    }
+    print_rows(&panels);
+    let title = format!("{}, squared error, η = {lr}, batches of {batch_size}", setup.title());
+    report::save(&chart(title, &panels), &setup.folder, NAME)?;
+    verdicts(&panels).finish(&setup.folder)
+}
+
+fn print_rows(panels: &[Panel]) {
+    for panel in panels {
+        println!("\n{}, in units of 2/η = {}:", panel.name, panel.edge);
+        print!("{:>8}", "step");
+        SHARPNESS.iter().for_each(|(_, name)| print!("{name:>18}"));
+        println!("{:>10}", "loss");
+        for row in panel.history.rows() {
+            print!("{:>8}", row.step);
+            for (measure, _) in &SHARPNESS {
+                let value = row.mean(measure).map(|value| format!("{:.3}", value / panel.edge));
+                print!("{:>18}", value.unwrap_or("-".into()));
+            }
+            println!("{:>10}", row.loss.map_or("-".into(), |loss| format!("{loss:.2e}")));
+        }
+    }
+}
+
+/// On logarithmic axes, which have no step 0: it stands at 1/2.
+fn chart(title: String, panels: &[Panel]) -> Chart {
+    let mut chart = report::chart(title, "sharpness / (2/η)", panels, &SHARPNESS[..]);
+    let last = chart.series.iter().flat_map(|series| &series.points).fold(1.0, |x, p| p.x.max(x));
+    chart.series.pop(); // its edge begins at zero
+    for point in chart.series.iter_mut().flat_map(|series| &mut series.points) {
+        point.x = point.x.max(0.5);
+    }
+    chart.series.push(Series::curve("edge", 0, Look::Reference, &[(0.5, 1.0), (last, 1.0)]));
+    Chart { x_name: "training step (the start at 0.5)".into(), is_logarithmic: true, ..chart }
+}
+
+fn verdicts(panels: &[Panel]) -> Verdicts {
+    let mut verdicts = Verdicts::default();
+    let (sharp, flat) = (&panels[0], &panels[1]);
+    let full = Measure::FullBatchSharpness;
+    let early = |panel: &Panel, measure: &Measure| -> Vec<f64> {
+        let points = panel.curve(measure).into_iter().filter(|point| point.0 <= AT_ONCE);
+        points.map(|point| point.1).collect()
+    };
+    let lowest = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
+    let (start, least) = (sharp.first(&full), lowest(&early(sharp, &full)));
+    let parts: Vec<bool> = start.iter().flat_map(|start| [*start > 1.0, least < 1.0]).collect();
+    verdicts.add(
+        "sharp start: full-batch sharpness begins above 2/η and is below it within 30 steps",
+        &parts,
+        format!("{:.3} at the start, lowest {least:.3}", start.unwrap_or(f64::NAN)),
+    );
+    let losses = sharp.losses();
+    let first = losses.first().map_or(f64::NAN, |point| point.1);
+    let highest = losses.iter().filter(|point| point.0 as f64 <= AT_ONCE).map(|point| point.1);
+    let highest = highest.fold(f64::NEG_INFINITY, f64::max);
+    verdicts.add(
+        "sharp start: it is a catapult, the loss goes up first (by more than a tenth)",
+        &[highest > 1.1 * first],
+        format!("loss {first:.3} at the start, highest {highest:.3}"),
+    );
+    let mini = Measure::MiniBatchSharpness;
+    let rise =
+        |panel: &Panel, measure: &Measure| Some((panel.first(measure)?, panel.last(measure)?));
+    let rises: Vec<(f64, f64)> = [&mini, &full].iter().filter_map(|of| rise(flat, of)).collect();
+    verdicts.add(
+        "flat start: mini-batch and full-batch sharpness begin below half of 2/η and at least double",
+        &rises.iter().map(|(first, last)| *first < 0.5 && *last > 2.0 * first).collect::<Vec<_>>(),
+        rises.iter().map(|(a, b)| format!("{a:.3} to {b:.3}")).collect::<Vec<_>>().join(", "),
+    );
+    let ends: Vec<f64> = panels.iter().filter_map(|panel| panel.last(&mini)).collect();
+    let ratio = ends.first().zip(ends.last()).map(|(sharp, flat)| sharp / flat);
+    verdicts.add(
+        "the start is forgotten: mini-batch sharpness ends at the same level (within 15%)",
+        &ratio.iter().map(|ratio| (0.85..=1.0 / 0.85).contains(ratio)).collect::<Vec<_>>(),
+        each(panels, |panel| panel.last(&mini).map_or("-".into(), |last| format!("{last:.3}"))),
+    );
+    verdicts
+}
