@@ -104,9 +104,11 @@ where
         let config = BatchSharpnessConfig::new(self.batch_size)
             .with_num_batches(4 * self.num_batches)
             .with_seed(self.seed.wrapping_add(step as u64));
-        let inverse: Vec<f64> = p.to_values()?.iter().map(|p| -1.0 / p).collect();
-        let inverse = p.space().from_values(&inverse)?;
-        let step_of = |g: &ParamVector| Ok(g.space().vector(g.tensor() * inverse.tensor()));
+        let p = p.to_values()?;
+        let step_of = |g: &ParamVector| {
+            let step: Vec<f64> = g.to_values()?.iter().zip(&p).map(|(g, p)| -g / p).collect();
+            g.space().from_values(&step)
+        };
         let measured = config.init(self.loss.clone()).measure_steps(model, data, step_of)?;
         Ok(Value::of_estimate(&measured.mean_of_ratios.estimate, &[]))
     }
