@@ -14,7 +14,8 @@ use burn_sharpness::operator::{FullBatchHessian, OperatorExt, OptimizerState, St
 use burn_sharpness::prelude::*;
 use burn_sharpness::stability::{AdamStabilityConfig, Stability};
 
-use crate::experiment::images::{ImageOptions, Network};
+use crate::Options;
+use crate::experiment::images::Network;
 use crate::experiment::run::Stream;
 use crate::experiment::schedule::{Schedule, Stage};
 use crate::experiment::update::{Optimized, Optimizer, Update};
@@ -36,27 +37,27 @@ const RULE: StepRule = StepRule::Adam { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-
 /// Samples of a chunk of the full batch.
 const CHUNK: usize = 1024;
 
-pub fn run(options: &ImageOptions, steps: Option<usize>) -> Result<()> {
-    let setup = Setup::new(options, NAME, Some(1000))?;
+pub fn run(options: &Options) -> Result<()> {
+    let setup = Setup::new(&options.images, NAME, Some(1000))?;
     let n = setup.data.n;
-    let stages = match options.is_quick() {
-        true => [(1500, 2e-3, n), (4000, 2e-3, 8)],
+    let stages = match options.images.is_quick() {
+        true => [(2000, 1e-2, n), (4000, 1e-2, 8)],
         false => [(10_000, 1e-4, n), (100_000, 1e-4, 16)],
     };
     let mut panels = Vec::new();
-    for (of_part, lr, batch_size) in stages {
-        let stage = Stage { steps: steps.unwrap_or(of_part), lr, batch_size };
+    for (steps, lr, batch_size) in stages {
+        let stage = options.applied_to(Stage { steps, lr, batch_size });
         let plan = Plan::sgd(stage, 40);
         let num_batches = if batch_size == n { 1 } else { 8 };
         let plan = Plan {
             init_scale: 1.0,
             optimizer: Optimizer::Adam,
             schedule: Schedule { num_batches, ..plan.schedule },
-            edge: AdamStabilityConfig::new(lr).init()?.threshold(),
+            edge: AdamStabilityConfig::new(stage.lr).init()?.threshold(),
             ..plan
         };
         let optimized = Optimized::new(Optimizer::Adam, plan.loss());
-        let seed = Stream::Noise.seed(options.seed);
+        let seed = Stream::Noise.seed(options.images.seed);
         let mut update = Watched { optimized, loss: plan.loss(), batch_size, num_batches, seed };
         panels.push(setup.train_by(&plan, &mut update)?);
     }

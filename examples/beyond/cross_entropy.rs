@@ -6,7 +6,8 @@
 
 use burn_sharpness::observe::Measure;
 
-use crate::experiment::images::{ImageOptions, LossName};
+use crate::Options;
+use crate::experiment::images::LossName;
 use crate::experiment::schedule::{Schedule, Stage};
 use crate::experiment::verdict::Verdicts;
 use crate::report::{self, NEAR, Panel, SHARPNESS, each};
@@ -15,18 +16,18 @@ use crate::training::{Plan, Setup};
 
 const NAME: &str = "cross-entropy";
 
-pub fn run(options: &ImageOptions, steps: Option<usize>) -> Result<()> {
-    let setup = Setup::new(options, NAME, Some(1000))?;
+pub fn run(options: &Options) -> Result<()> {
+    let setup = Setup::new(&options.images, NAME, Some(1000))?;
     let n = setup.data.n;
     // Batches of all samples first.
-    let stages = match options.is_quick() {
-        true => [(1500, 0.5, n), (8000, 0.5, 8)],
+    let stages = match options.images.is_quick() {
+        true => [(2000, 1.0, n), (16_000, 0.1, 8)],
         false => [(20_000, 0.05, n), (200_000, 0.05, 16)],
     };
     let mut panels = Vec::new();
-    for (of_part, lr, batch_size) in stages {
-        let stage = Stage { steps: steps.unwrap_or(of_part), lr, batch_size };
-        let plan = Plan { loss: LossName::Ce, ..Plan::sgd(stage, 50) };
+    for (steps, lr, batch_size) in stages {
+        let stage = options.applied_to(Stage { steps, lr, batch_size });
+        let plan = Plan { loss: LossName::Ce, ..Plan::sgd(stage, 100) };
         // The mini-batches of full batches are all the same one.
         let num_batches = if batch_size == n { 1 } else { 8 };
         let schedule = Schedule { num_batches, ..plan.schedule };
@@ -72,23 +73,32 @@ fn verdicts(panels: &[Panel]) -> Verdicts {
     let below: Vec<bool> = peaks(small, top.clone()).iter().map(|peak| *peak < 1.0).collect();
     let statement = "small batches: full-batch sharpness never reaches 2/η";
     verdicts.add(statement, &below, words(small, top));
-    let collapse =
+    saturation(&mut verdicts, panels);
+    verdicts
+}
+
+/// The end, which counts where the loss has saturated: dead networks have no curvature either.
+fn saturation(verdicts: &mut Verdicts, panels: &[Panel]) {
+    let fall =
         |panel: &Panel, measure: &Measure| Some(panel.last(measure)? / panel.peak(measure)?.1);
-    let falls: Vec<f64> = panels
-        .iter()
-        .flat_map(|panel| SHARPNESS.iter().filter_map(|(measure, _)| collapse(panel, measure)))
-        .collect();
-    let below: Vec<bool> = falls.iter().map(|fall| *fall < 0.5).collect();
+    let losses = |panel: &Panel| {
+        let losses = panel.losses();
+        losses.first().zip(losses.last()).map(|(first, last)| last.1 / first.1)
+    };
+    let mut parts: Vec<bool> = panels.iter().filter_map(losses).map(|rest| rest < 0.01).collect();
+    let falls =
+        panels.iter().flat_map(|panel| SHARPNESS.iter().filter_map(|(m, _)| fall(panel, m)));
+    parts.extend(falls.map(|fall| fall < 0.5));
     let numbers = each(panels, |panel| {
-        let fall = |(measure, _): &(Measure, &str)| {
-            collapse(panel, measure).map_or("-".into(), |fall| format!("{fall:.3}"))
-        };
-        SHARPNESS.iter().map(fall).collect::<Vec<String>>().join(" / ")
+        let falls = SHARPNESS.iter().map(|(measure, _)| fall(panel, measure));
+        let falls: Vec<String> =
+            falls.map(|fall| fall.map_or("-".into(), |fall| format!("{fall:.3}"))).collect();
+        let rest = losses(panel).map_or("-".into(), |rest| format!("{rest:.1e}"));
+        format!("{}, loss {rest} of its start", falls.join(" / "))
     });
     verdicts.add(
-        "the end: every sharpness has fallen below half of its highest value as the loss saturates",
-        &below,
+        "the end: the loss is below a hundredth, and every sharpness below half of its highest value",
+        &parts,
         format!("last over highest, mini-batch / batch / full-batch: {numbers}"),
     );
-    verdicts
 }

@@ -7,7 +7,7 @@
 use burn_sharpness::observe::Measure;
 use burn_sharpness::plot::{Chart, Look, Series};
 
-use crate::experiment::images::ImageOptions;
+use crate::Options;
 use crate::experiment::schedule::{Schedule, Stage};
 use crate::experiment::verdict::Verdicts;
 use crate::report::{self, Panel, SHARPNESS, each};
@@ -31,13 +31,16 @@ fn growing(whole: Stage) -> Vec<Stage> {
     stages
 }
 
-pub fn run(options: &ImageOptions, steps: Option<usize>) -> Result<()> {
-    let setup = Setup::new(options, NAME, None)?;
-    let (lr, batch_size, of_part) =
-        if options.is_quick() { (0.125, 32, 8000) } else { (0.01, 64, 60_000) };
-    let stage = Stage { steps: steps.unwrap_or(of_part), lr, batch_size };
+pub fn run(options: &Options) -> Result<()> {
+    let setup = Setup::new(&options.images, NAME, None)?;
+    let stage = match options.images.is_quick() {
+        true => Stage { steps: 20_000, lr: 0.125, batch_size: 32 },
+        false => Stage { steps: 60_000, lr: 0.01, batch_size: 64 },
+    };
+    let stage = options.applied_to(stage);
+    let Stage { lr, batch_size, .. } = stage;
     let mut panels = Vec::new();
-    for (name, init_scale) in [("sharp start", 1.0), ("flat start", 0.2)] {
+    for (name, init_scale) in [("sharp start", 0.7), ("flat start", 0.2)] {
         let plan = Plan::sgd(stage, 1);
         let never = usize::MAX;
         let schedule = Schedule {
@@ -48,7 +51,7 @@ pub fn run(options: &ImageOptions, steps: Option<usize>) -> Result<()> {
             ..plan.schedule
         };
         let name = format!("{name}, scale {init_scale}");
-        let folder = format!("scale{init_scale}");
+        let folder = format!("scale{init_scale}_lr{lr}");
         panels.push(setup.train(&Plan { name, folder, init_scale, schedule, ..plan })?);
     }
     print_rows(&panels);

@@ -8,7 +8,7 @@ use burn_sharpness::estimator::{PowerLaw, PowerLawPoint};
 use burn_sharpness::observe::Measure;
 use burn_sharpness::plot::{Chart, Look, Point, Series};
 
-use crate::experiment::images::ImageOptions;
+use crate::Options;
 use crate::experiment::schedule::{Schedule, Stage};
 use crate::experiment::verdict::Verdicts;
 use crate::report::{self, Level, NEAR, Panel, SHARPNESS, each, inside, text};
@@ -17,13 +17,14 @@ use crate::training::{Plan, Setup};
 
 const NAME: &str = "large-batch";
 
-pub fn run(options: &ImageOptions, steps: Option<usize>) -> Result<()> {
-    let setup = Setup::new(options, NAME, Some(512))?;
+pub fn run(options: &Options) -> Result<()> {
+    let setup = Setup::new(&options.images, NAME, Some(512))?;
     let n = setup.data.n;
-    let (lr, of_part) = if options.is_quick() { (0.1, 2000) } else { (0.01, 40_000) };
+    let (lr, steps) = if options.images.is_quick() { (0.4, 4000) } else { (0.01, 40_000) };
+    let lr = options.lr.unwrap_or(lr);
     let mut panels = Vec::new();
     for batch_size in [8, 4, 2, 1].map(|part| (n / part).max(1)) {
-        let stage = Stage { steps: steps.unwrap_or(of_part), lr, batch_size };
+        let stage = options.applied_to(Stage { steps, lr, batch_size });
         let plan = Plan::sgd(stage, 40);
         let num_batches = if batch_size == n { 1 } else { 8 };
         let schedule = Schedule { num_batches, ..plan.schedule };

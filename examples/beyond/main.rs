@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 
 use experiment::images::ImageOptions;
+use experiment::schedule::Stage;
 use support::error::{ExampleError, Result};
 
 /// Keeps freed memory for the next tensor instead of mapping it anew (docs/speed.md).
@@ -52,6 +53,10 @@ struct Options {
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
 
+    /// Step size η of each run [default: those of the part]
+    #[arg(long, value_name = "ETA", allow_negative_numbers = true)]
+    lr: Option<f64>,
+
     #[command(flatten)]
     images: ImageOptions,
 }
@@ -67,15 +72,37 @@ enum Part {
 }
 
 impl Part {
-    fn run(self, options: &ImageOptions, steps: Option<usize>) -> Result<()> {
+    fn run(self, options: &Options) -> Result<()> {
         match self {
-            Self::CrossEntropy => cross_entropy::run(options, steps),
-            Self::Momentum => momentum::run(options, steps),
-            Self::Adam => adam::run(options, steps),
-            Self::Transformer => transformer::run(options, steps),
-            Self::LargeBatch => large_batch::run(options, steps),
-            Self::Early => early::run(options, steps),
+            Self::CrossEntropy => cross_entropy::run(options),
+            Self::Momentum => momentum::run(options),
+            Self::Adam => adam::run(options),
+            Self::Transformer => transformer::run(options),
+            Self::LargeBatch => large_batch::run(options),
+            Self::Early => early::run(options),
         }
+    }
+}
+
+impl Options {
+    fn check(&self) -> Result<()> {
+        if self.steps == Some(0) {
+            let (option, value, expected) = ("steps", "0".to_string(), "at least 1");
+            return Err(ExampleError::Option { option, value, expected });
+        }
+        match self.lr {
+            Some(lr) if !(lr.is_finite() && lr > 0.0) => {
+                let (option, value, expected) = ("lr", lr.to_string(), "a number above 0");
+                Err(ExampleError::Option { option, value, expected })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The steps of a part, as far as the options leave them as they are.
+    fn applied_to(&self, stage: Stage) -> Stage {
+        let (steps, lr) = (self.steps.unwrap_or(stage.steps), self.lr.unwrap_or(stage.lr));
+        Stage { steps, lr, ..stage }
     }
 }
 
@@ -84,15 +111,12 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
-    if options.steps == Some(0) {
-        let (option, value, expected) = ("steps", "0".to_string(), "at least 1");
-        return Err(ExampleError::Option { option, value, expected });
-    }
+    options.check()?;
     if let Some(part) = options.part {
-        return part.run(&options.images, options.steps);
+        return part.run(options);
     }
     for part in Part::value_variants() {
-        match part.run(&options.images, options.steps) {
+        match part.run(options) {
             // A result too, and the other parts are worth having.
             Err(error @ ExampleError::Diverged { .. }) => println!("{error}"),
             result => result?,

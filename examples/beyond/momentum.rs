@@ -9,7 +9,7 @@ use burn_sharpness::observe::Measure;
 use burn_sharpness::plot::{Chart, Look, Point, Series};
 use burn_sharpness::stability::{Batching, SgdStabilityConfig};
 
-use crate::experiment::images::ImageOptions;
+use crate::Options;
 use crate::experiment::schedule::{Schedule, Stage};
 use crate::experiment::update::Optimizer;
 use crate::experiment::verdict::Verdicts;
@@ -25,20 +25,20 @@ fn limits(lr: f64) -> [f64; 2] {
     [2.0 * (1.0 - BETA) / lr, 2.0 * (1.0 + BETA) / lr]
 }
 
-pub fn run(options: &ImageOptions, steps: Option<usize>) -> Result<()> {
-    let setup = Setup::new(options, NAME, Some(1000))?;
+pub fn run(options: &Options) -> Result<()> {
+    let setup = Setup::new(&options.images, NAME, Some(1000))?;
     let n = setup.data.n;
     // Steps, η and b: the larger the batches, the further up the edge and the larger the steps that reach it.
-    let stages = match options.is_quick() {
-        true => [(8000, 0.03, 8), (3000, 0.1, 100), (1000, 0.25, n)],
+    let stages = match options.images.is_quick() {
+        true => [(8000, 0.03, 8), (4000, 0.2, 100), (2000, 0.6, n)],
         false => [(100_000, 0.001, 16), (50_000, 0.002, 256), (10_000, 0.02, n)],
     };
     let mut panels = Vec::new();
-    for (of_part, lr, batch_size) in stages {
-        let stage = Stage { steps: steps.unwrap_or(of_part), lr, batch_size };
+    for (steps, lr, batch_size) in stages {
+        let stage = options.applied_to(Stage { steps, lr, batch_size });
         let batching = Batching::Of { batch_size, n_samples: n };
         let edge =
-            SgdStabilityConfig::new(lr).with_momentum(BETA).with_batching(batching).init()?;
+            SgdStabilityConfig::new(stage.lr).with_momentum(BETA).with_batching(batching).init()?;
         let plan = Plan::sgd(stage, 40);
         let num_batches = if batch_size == n { 1 } else { 8 };
         let plan = Plan {
@@ -47,7 +47,7 @@ pub fn run(options: &ImageOptions, steps: Option<usize>) -> Result<()> {
             schedule: Schedule { num_batches, ..plan.schedule },
             ..plan
         };
-        panels.push((setup.train(&plan)?, lr));
+        panels.push((setup.train(&plan)?, stage.lr));
     }
     let (panels, lrs): (Vec<Panel>, Vec<f64>) = panels.into_iter().unzip();
     report::print_table(&panels, &SHARPNESS, "the edge");

@@ -7,6 +7,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use burn_sharpness::observe::Measure;
 
+use crate::Options;
 use crate::experiment::images::ImageOptions;
 use crate::experiment::run::{Job, Stream};
 use crate::experiment::schedule::{Schedule, Stage};
@@ -23,32 +24,33 @@ const NAME: &str = "transformer";
 /// Characters before the one that is predicted.
 const CONTEXT: usize = 32;
 
-pub fn run(options: &ImageOptions, steps: Option<usize>) -> Result<()> {
-    let device = options.device.open()?.autodiff();
-    let quick = options.is_quick();
+pub fn run(options: &Options) -> Result<()> {
+    let images = &options.images;
+    let device = images.device.open()?.autodiff();
+    let quick = images.is_quick();
     let text = Text::shakespeare();
-    let n = options.samples.unwrap_or(if quick { 512 } else { text.n_windows(CONTEXT) });
+    let n = images.samples.unwrap_or(if quick { 512 } else { text.n_windows(CONTEXT) });
     let data = text.windows(n, CONTEXT, &device)?;
     let config = LanguageModelConfig::new(text.vocabulary.len(), CONTEXT).with_dropout(0.0);
     let (width, n_layers) = if quick { (32, 2) } else { (64, 3) };
-    let config = config.with_d_model(width).with_d_ff(4 * width).with_n_layers(n_layers);
+    let config = config.with_d_model(width).with_d_ff(2 * width).with_n_layers(n_layers);
     let stage = match quick {
-        true => Stage { steps: 3000, lr: 0.5, batch_size: 16 },
+        true => Stage { steps: 2400, lr: 0.5, batch_size: 16 },
         false => Stage { steps: 60_000, lr: 0.2, batch_size: 16 },
     };
-    let stage = Stage { steps: steps.unwrap_or(stage.steps), ..stage };
+    let stage = options.applied_to(stage);
     println!("== {NAME} ==");
     println!("data:    {n} windows of {CONTEXT} characters of \"As You Like It\"");
     let network = format!("decoder with {n_layers} layers of width {width}");
     println!("network: {network}");
-    let panel = train(options, (stage, quick), &network, model(&config, options, &device), &data)?;
+    let panel = train(images, (stage, quick), &network, model(&config, images, &device), &data)?;
     let panels = [panel];
     report::print_table(&panels, &SHARPNESS, "2/η");
     let title = format!(
         "{n} windows of Shakespeare, {network}, η = {}, b = {}",
         stage.lr, stage.batch_size
     );
-    let folder = options.folder("beyond").join(NAME);
+    let folder = images.folder("beyond").join(NAME);
     let chart = report::chart(title, "sharpness / (2/η)", &panels, &SHARPNESS);
     report::save(&chart, &folder, NAME)?;
     verdicts(&panels[0]).finish(&folder)
@@ -81,10 +83,10 @@ fn train(
     model: LanguageModel,
     data: &Tensor<2, Int>,
 ) -> Result<Panel> {
-    let rows = if quick { 30 } else { 100 };
+    let rows = if quick { 15 } else { 100 };
     let schedule = Schedule::of(stage, rows);
     // The whole text costs as much as hundreds of steps.
-    let full_every = schedule.every * if quick { 5 } else { 2 };
+    let full_every = schedule.every * if quick { 3 } else { 2 };
     let schedule = Schedule { num_batches: 8, full_every, ..schedule };
     let [n, _] = data.dims();
     let data_name = format!("{n} windows of {CONTEXT} characters");
