@@ -21,8 +21,8 @@ pub fn run(options: &Options) -> Result<()> {
     let n = setup.data.n;
     // Batches of all samples first.
     let stages = match options.images.is_quick() {
-        true => [(2000, 1.0, n), (16_000, 0.1, 8)],
-        false => [(20_000, 0.05, n), (200_000, 0.05, 16)],
+        true => [(2000, 1.0, n), (16_000, 0.1, 8), (16_000, 0.2, 8)],
+        false => [(20_000, 0.05, n), (200_000, 0.01, 16), (200_000, 0.05, 16)],
     };
     let mut panels = Vec::new();
     for (steps, lr, batch_size) in stages {

@@ -30,8 +30,10 @@ pub fn run(options: &Options) -> Result<()> {
     let n = setup.data.n;
     // Steps, η and b: the larger the batches, the further up the edge and the larger the steps that reach it.
     let stages = match options.images.is_quick() {
-        true => [(8000, 0.03, 8), (4000, 0.2, 100), (2000, 0.6, n)],
-        false => [(100_000, 0.001, 16), (50_000, 0.002, 256), (10_000, 0.02, n)],
+        true => [(8000, 0.03, 8), (5000, 0.1, 32), (3000, 0.4, 128), (2000, 0.6, n)],
+        false => {
+            [(100_000, 0.001, 16), (50_000, 0.002, 64), (50_000, 0.005, 512), (10_000, 0.02, n)]
+        }
     };
     let mut panels = Vec::new();
     for (steps, lr, batch_size) in stages {

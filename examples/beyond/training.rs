@@ -45,7 +45,7 @@ impl Plan {
     pub fn sgd(stage: Stage, rows: usize) -> Self {
         let Stage { lr, batch_size, .. } = stage;
         Self {
-            name: format!("b = {batch_size}"),
+            name: format!("η = {lr}, b = {batch_size}"),
             folder: format!("lr{lr}_b{batch_size}"),
             loss: LossName::Mse,
             init_scale: 0.2,

@@ -35,7 +35,7 @@ pub fn run(options: &Options) -> Result<()> {
     let (width, n_layers) = if quick { (32, 2) } else { (64, 3) };
     let config = config.with_d_model(width).with_d_ff(2 * width).with_n_layers(n_layers);
     let stage = match quick {
-        true => Stage { steps: 2400, lr: 0.5, batch_size: 16 },
+        true => Stage { steps: 3000, lr: 0.5, batch_size: 16 },
         false => Stage { steps: 60_000, lr: 0.2, batch_size: 16 },
     };
     let stage = options.applied_to(stage);
@@ -115,7 +115,7 @@ fn train(
     };
     let done = job.run(model, &mut Optimized::new(Optimizer::Sgd, loss))?;
     Ok(Panel {
-        name: format!("b = {}", stage.batch_size),
+        name: format!("η = {}, b = {}", stage.lr, stage.batch_size),
         batch_size: stage.batch_size,
         edge: 2.0 / stage.lr,
         history: done.history,
