@@ -35,7 +35,7 @@ pub fn run(options: &Options) -> Result<()> {
     let (width, n_layers) = if quick { (32, 2) } else { (64, 3) };
     let config = config.with_d_model(width).with_d_ff(2 * width).with_n_layers(n_layers);
     let stage = match quick {
-        true => Stage { steps: 3000, lr: 0.5, batch_size: 16 },
+        true => Stage { steps: 2500, lr: 0.5, batch_size: 16 },
         false => Stage { steps: 60_000, lr: 0.2, batch_size: 16 },
     };
     let stage = options.applied_to(stage);
@@ -83,11 +83,11 @@ fn train(
     model: LanguageModel,
     data: &Tensor<2, Int>,
 ) -> Result<Panel> {
-    let rows = if quick { 15 } else { 100 };
+    let rows = if quick { 20 } else { 100 };
     let schedule = Schedule::of(stage, rows);
     // The whole text costs as much as hundreds of steps.
-    let full_every = schedule.every * if quick { 3 } else { 2 };
-    let schedule = Schedule { num_batches: 8, full_every, ..schedule };
+    let full_every = schedule.every * if quick { 4 } else { 2 };
+    let schedule = Schedule { num_batches: 4, full_every, ..schedule };
     let [n, _] = data.dims();
     let data_name = format!("{n} windows of {CONTEXT} characters");
     let setting = Setting {
