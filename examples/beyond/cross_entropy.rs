@@ -21,7 +21,7 @@ pub fn run(options: &Options) -> Result<()> {
     let n = setup.data.n;
     // Batches of all samples first.
     let stages = match options.images.is_quick() {
-        true => [(2000, 1.0, n), (16_000, 0.1, 8), (16_000, 0.2, 8)],
+        true => [(1000, 1.0, n), (5000, 0.1, 8), (5000, 0.2, 8)],
         false => [(20_000, 0.05, n), (200_000, 0.01, 16), (200_000, 0.05, 16)],
     };
     let mut panels = Vec::new();
@@ -35,7 +35,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     report::print_table(&panels, &SHARPNESS, "2/η");
     let title = format!("{}, cross-entropy", setup.title());
-    let chart = report::chart(title, "sharpness / (2/η)", &panels, &SHARPNESS);
+    let columns = [SHARPNESS[0].clone(), SHARPNESS[2].clone()];
+    let chart = report::chart(title, "sharpness / (2/η)", &panels, &columns);
+    let chart = report::logarithmic(chart);
     report::save(&chart, &setup.folder, NAME)?;
     verdicts(&panels).finish(&setup.folder)
 }

@@ -6,7 +6,6 @@
 //! sharp that the first steps throw the weights where most of the network is dead.
 
 use burn_sharpness::observe::Measure;
-use burn_sharpness::plot::{Chart, Look, Series};
 
 use crate::Options;
 use crate::experiment::schedule::{Schedule, Stage};
@@ -58,7 +57,9 @@ pub fn run(options: &Options) -> Result<()> {
     }
     print_rows(&panels);
     let title = format!("{}, squared error, η = {lr}, batches of {batch_size}", setup.title());
-    report::save(&chart(title, &panels), &setup.folder, NAME)?;
+    let columns = [SHARPNESS[0].clone(), SHARPNESS[2].clone()];
+    let chart = report::chart(title, "sharpness / (2/η)", &panels, &columns);
+    report::save(&report::logarithmic(chart), &setup.folder, NAME)?;
     verdicts(&panels).finish(&setup.folder)
 }
 
@@ -77,23 +78,6 @@ fn print_rows(panels: &[Panel]) {
             println!("{:>10}", row.loss.map_or("-".into(), |loss| format!("{loss:.2e}")));
         }
     }
-}
-
-/// On logarithmic axes, which have no step 0: it stands at 1/2.
-fn chart(title: String, panels: &[Panel]) -> Chart {
-    let mut chart = report::chart(
-        title,
-        "sharpness / (2/η)",
-        panels,
-        &[SHARPNESS[0].clone(), SHARPNESS[2].clone()],
-    );
-    let last = chart.series.iter().flat_map(|series| &series.points).fold(1.0, |x, p| p.x.max(x));
-    chart.series.pop(); // its edge begins at zero
-    for point in chart.series.iter_mut().flat_map(|series| &mut series.points) {
-        point.x = point.x.max(0.5);
-    }
-    chart.series.push(Series::curve("edge", 0, Look::Reference, &[(0.5, 1.0), (last, 1.0)]));
-    Chart { x_name: "training step (the start at 0.5)".into(), is_logarithmic: true, ..chart }
 }
 
 fn verdicts(panels: &[Panel]) -> Verdicts {

@@ -146,6 +146,14 @@ pub fn chart(title: String, y_name: &str, panels: &[Panel], columns: &[Named<'_>
     }
 }
 
+/// On logarithmic axes, which have no step 0: it stands at 1/2.
+pub fn logarithmic(mut chart: Chart) -> Chart {
+    for point in chart.series.iter_mut().flat_map(|series| &mut series.points) {
+        point.x = point.x.max(0.5);
+    }
+    Chart { x_name: "training step (the start at 0.5)".into(), is_logarithmic: true, ..chart }
+}
+
 /// Draws a chart into the folder of its part.
 pub fn save(chart: &Chart, folder: &Path, stem: &str) -> Result<()> {
     chart.picture()?.save(folder, stem)?;

@@ -157,6 +157,21 @@ where
         Ok(monitor)
     }
 
+    /// Changes the monitor where a stage begins.
+    fn enter_stage<M>(
+        &self,
+        folder: &RunFolder,
+        state: &mut State<M, F>,
+        update: &dyn Update<M, B>,
+    ) -> Result<()> {
+        let (stage, _) = self.schedule.stage_at(state.step);
+        if stage != state.stage {
+            state.monitor = self.monitor(folder, stage, state.step, update)?;
+            state.stage = stage;
+        }
+        Ok(())
+    }
+
     fn go_on<M>(
         &self,
         folder: &RunFolder,
@@ -171,11 +186,7 @@ where
         let mut progress = Progress::new(self.title, state.step, total);
         let mut saved = Instant::now();
         while state.step <= total {
-            let (stage, _) = self.schedule.stage_at(state.step);
-            if stage != state.stage {
-                (state.monitor, state.stage) =
-                    (self.monitor(folder, stage, state.step, update)?, stage);
-            }
+            self.enter_stage(folder, state, update)?;
             if saved.elapsed() > BETWEEN_CHECKPOINTS {
                 self.save(folder, state, update)?;
                 self.draw(folder)?;

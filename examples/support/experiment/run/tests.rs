@@ -63,9 +63,11 @@ fn outcome(
         let folder = RunFolder::open(&path, &name).unwrap();
         let mut state = job.begin(&folder, model.clone(), &mut first).unwrap();
         let mut progress = Progress::new(name, 0, stop);
+        job.enter_stage(&folder, &mut state, &first).unwrap();
         while state.step < stop {
             job.step(&mut state, &mut first, &mut progress).unwrap();
             state.step += 1;
+            job.enter_stage(&folder, &mut state, &first).unwrap();
         }
         job.save(&folder, &mut state, &first).unwrap();
         // Steps after the checkpoint, which are lost.
