@@ -105,13 +105,13 @@ pub fn each<'a>(
 pub fn print_table(panels: &[Panel], columns: &[Named<'_>], edge: &str) {
     println!("\nMeans over the last fifth of the steps, and highest values, in units of {edge}:");
     print!("{:<26}{:>9}", "run", edge);
-    columns.iter().for_each(|(_, name)| print!("{name:>30}"));
+    columns.iter().for_each(|(_, name)| print!("{name:>32}"));
     println!("{:>10}{:>7}", "loss", "time");
     for panel in panels {
         print!("{:<26}{:>9}", panel.name, rounded(panel.edge));
         for (measure, _) in columns {
             let peak = panel.peak(measure).map_or(String::new(), |p| format!(" (max {:.2})", p.1));
-            print!("{:>30}", text(panel.level(measure).as_ref()) + &peak);
+            print!("{:>32}", text(panel.level(measure).as_ref()) + &peak);
         }
         let loss = panel.losses().last().map_or("-".into(), |(_, loss)| format!("{loss:.1e}"));
         println!("{loss:>10}{:>6.0}s", panel.seconds);
