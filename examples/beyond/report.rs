@@ -80,9 +80,11 @@ impl Panel {
     }
 }
 
-/// Whether a level is in a range, with two standard errors granted at each end.
+/// Whether a level is in a range, with two standard errors granted at each end, but no more than 0.1: a level that is
+/// hardly known is no proof.
 pub fn inside(level: &Level, (low, high): (f64, f64)) -> bool {
-    let slack = if level.standard_error.is_finite() { 2.0 * level.standard_error } else { 0.0 };
+    let slack =
+        if level.standard_error.is_finite() { (2.0 * level.standard_error).min(0.1) } else { 0.0 };
     (low - slack..=high + slack).contains(&level.mean)
 }
 

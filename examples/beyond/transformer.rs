@@ -86,7 +86,7 @@ fn train(
     let rows = if quick { 20 } else { 100 };
     let schedule = Schedule::of(stage, rows);
     // The whole text costs as much as hundreds of steps.
-    let full_every = schedule.every * if quick { 4 } else { 2 };
+    let full_every = 2 * schedule.every;
     let schedule = Schedule { num_batches: 4, full_every, ..schedule };
     let [n, _] = data.dims();
     let data_name = format!("{n} windows of {CONTEXT} characters");
