@@ -11,7 +11,7 @@ use crate::Options;
 use crate::experiment::schedule::{Schedule, Stage};
 use crate::experiment::verdict::Verdicts;
 use crate::report::{self, NEAR, Panel, SHARPNESS, each};
-use crate::support::error::Result;
+use crate::support::error::{ExampleError, Result};
 use crate::training::{Plan, Setup};
 
 const NAME: &str = "early";
@@ -53,7 +53,17 @@ pub fn run(options: &Options) -> Result<()> {
         };
         let name = format!("{name}, scale {init_scale}");
         let folder = format!("scale{init_scale}_lr{lr}");
-        panels.push(setup.train(&Plan { name, folder, init_scale, schedule, ..plan })?);
+        match setup.train(&Plan { name, folder, init_scale, schedule, ..plan }) {
+            Ok(panel) => panels.push(panel),
+            // Too sharp to come back: a result too, and the others are worth having.
+            Err(error @ (ExampleError::Diverged { .. } | ExampleError::Measurement { .. })) => {
+                println!("{error}");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if panels.is_empty() {
+        return Ok(());
     }
     print_rows(&panels);
     let title = format!("{}, squared error, η = {lr}, batches of {batch_size}", setup.title());

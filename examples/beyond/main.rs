@@ -118,7 +118,9 @@ fn run(options: &Options) -> Result<()> {
     for part in Part::value_variants() {
         match part.run(options) {
             // A result too, and the other parts are worth having.
-            Err(error @ ExampleError::Diverged { .. }) => println!("{error}"),
+            Err(error @ (ExampleError::Diverged { .. } | ExampleError::Measurement { .. })) => {
+                println!("{error}");
+            }
             result => result?,
         }
         println!();

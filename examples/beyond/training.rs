@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 
-use crate::experiment::images::{Architecture, ImageOptions, Images, LossName, Network};
+use crate::experiment::images::{
+    Architecture, ImageOptions, Images, LossName, Network, check_batch_size,
+};
 use crate::experiment::run::Job;
 use crate::experiment::schedule::{Schedule, Stage};
 use crate::experiment::update::{Optimized, Optimizer, Update};
@@ -103,6 +105,9 @@ impl<'a> Setup<'a> {
 
     /// The run of a plan whose steps are those of `update`.
     pub fn train_by(&self, plan: &Plan, update: &mut dyn Update<Network, Batch>) -> Result<Panel> {
+        for stage in &plan.schedule.stages {
+            check_batch_size(stage.batch_size, self.data.n)?;
+        }
         let seed = self.options.seed;
         let network = self.architecture.describe();
         let setting = Setting {
