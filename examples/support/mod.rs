@@ -10,6 +10,7 @@ pub mod error;
 pub mod mlp;
 pub mod networks;
 pub mod order;
+pub mod text;
 
 #[allow(unused_imports)] // nor this
 pub use dataset::Dataset;

@@ -161,6 +161,21 @@ where
         Ok(monitor)
     }
 
+    /// Changes the monitor where a stage begins.
+    fn enter_stage<M>(
+        &self,
+        folder: &RunFolder,
+        state: &mut State<M, F>,
+        update: &dyn Update<M, B>,
+    ) -> Result<()> {
+        let (stage, _) = self.schedule.stage_at(state.step);
+        if stage != state.stage {
+            state.monitor = self.monitor(folder, stage, state.step, update)?;
+            state.stage = stage;
+        }
+        Ok(())
+    }
+
     fn go_on<M>(
         &self,
         folder: &RunFolder,
@@ -176,11 +191,7 @@ where
         let mut progress = Progress::new(self.title, state.step, total);
         let mut saved = began;
         loop {
-            let (stage, _) = self.schedule.stage_at(state.step);
-            if stage != state.stage {
-                (state.monitor, state.stage) =
-                    (self.monitor(folder, stage, state.step, update)?, stage);
-            }
+            self.enter_stage(folder, state, update)?;
             let is_last = state.step >= total;
             // At the end before the last row, which would be another one if the run got more steps.
             if is_last || saved.elapsed() > BETWEEN_CHECKPOINTS {
@@ -268,3 +279,6 @@ pub fn load_model<M: Module>(model: M, checkpoint: &Path) -> Result<M> {
     let file = checkpoint.join("model.bpk");
     model.try_load_file(&file).map_err(|e| ExampleError::checkpoint(&file, e))
 }
+
+#[cfg(test)]
+mod tests;

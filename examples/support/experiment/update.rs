@@ -87,6 +87,11 @@ impl<F> Optimized<F> {
     pub fn new(kind: Optimizer, loss: F) -> Self {
         Self { kind, optimizer: kind.init(), loss }
     }
+
+    /// burn's optimizer, whose state tells what a step divides by.
+    pub fn optimizer(&self) -> &ModuleOptimizer {
+        &self.optimizer
+    }
 }
 
 /// Fails for a loss that is no number.
