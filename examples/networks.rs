@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::{Device, Distribution, Int, Tensor};
+use burn_sharpness::Batch;
 use burn_sharpness::Mode;
 use burn_sharpness::prelude::*;
 use clap::Parser;

@@ -32,7 +32,8 @@ pub enum Error {
     #[error(
         "the loss reads tensor values on the host (`into_scalar`, `into_data`, `one_hot`, ...), but it \
          is recorded before it has values: prepare such tensors in the batch, and decide with \
-         operations such as `mask_where` ({message})"
+         operations such as `mask_where`; where that cannot be, `operator::FiniteDifferenceHessian` takes any \
+         loss ({message})"
     )]
     LossReadsData {
         /// The message of the failed read.
@@ -301,6 +302,16 @@ pub enum Error {
         value: f64,
     },
 
+    /// The direction of a gradient, where every gradient is zero.
+    #[error(
+        "every gradient is zero, so that {quantity} has no direction: the model fits these batches exactly (or \
+         the loss is flat); quantities that need no gradient, such as mini-batch sharpness, are still measured"
+    )]
+    ZeroGradients {
+        /// What was to be measured.
+        quantity: &'static str,
+    },
+
     /// A file could not be read or written.
     #[error("{}: {message}", path.display())]
     File {
@@ -352,6 +363,23 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it comes of the program, so that trying again later cannot help: another batch or other parameters
+    /// give the same.
+    pub(crate) fn is_lasting(&self) -> bool {
+        matches!(
+            self,
+            Self::UnsupportedOps(_)
+                | Self::NonScalarLoss { .. }
+                | Self::LossReadsData { .. }
+                | Self::LossMixesDevices { .. }
+                | Self::LossPanicked { .. }
+                | Self::NotDifferentiable { .. }
+                | Self::ParametersThroughIntegers
+                | Self::BatchStatisticsInChunks
+                | Self::Capture { .. }
+        )
+    }
+
     /// [`Error::Load`] for the samples at `indices`, from the error of a file, a decoder or a data base.
     ///
     /// ```

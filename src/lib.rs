@@ -73,6 +73,7 @@ mod display;
 mod error;
 pub mod estimator;
 mod expand;
+mod fingerprint;
 mod forward;
 mod gauss_newton;
 mod gradient;

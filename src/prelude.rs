@@ -1,6 +1,5 @@
 //! The names that a training loop needs: `use burn_sharpness::prelude::*;`.
 
-pub use crate::batch::Batch;
 pub use crate::estimator::{
     BatchSharpness, BatchSharpnessConfig, Draws, FullBatchSharpness, FullBatchSharpnessConfig,
     MiniBatchSharpness, MiniBatchSharpnessConfig, Sampling, Sharpness, SharpnessGapConfig,

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom of the crate to its top. A module may use those before it.
-const LAYERS: [&str; 34] = [
+const LAYERS: [&str; 35] = [
     "error",
+    "fingerprint",
     "ir",
     "program",
     "tangent",

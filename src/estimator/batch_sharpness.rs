@@ -111,7 +111,7 @@ impl<F> BatchSharpness<F> {
     ///
     /// # Errors
     /// As [`MiniBatchSharpness::measure`](super::MiniBatchSharpness::measure), and
-    /// [`NonFinite`](crate::Error::NonFinite) when every batch has a zero gradient.
+    /// [`ZeroGradients`](crate::Error::ZeroGradients) when every batch has a zero gradient.
     pub fn measure<M, S>(&mut self, model: &M, data: &S) -> Result<BatchSharpnessMeasurement>
     where
         M: Module,

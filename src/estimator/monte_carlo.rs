@@ -223,10 +223,8 @@ impl MonteCarlo {
         let (values, draw) = self.values(model, data, loss, n_measured, of_group)?;
         let n_batches = values.len();
         let values: Vec<f64> = values.into_iter().flatten().collect();
-        let estimate = Estimate::of(&values).ok_or(Error::NonFinite {
-            quantity: "gᵀHg/‖g‖² of batches that all have a zero gradient",
-            value: f64::NAN,
-        })?;
+        let quantity = "gᵀHg/‖g‖²";
+        let estimate = Estimate::of(&values).ok_or(Error::ZeroGradients { quantity })?;
         Ok(Sample { estimate, values, n_batches, draw })
     }
 

@@ -66,7 +66,7 @@ impl SharpnessMonitorConfig {
     /// The monitor for `loss`, a closure from model and batch to one number.
     ///
     /// # Errors
-    /// [`Error::InvalidSetting`] for a cadence, a budget or a quantity that makes no sense.
+    /// [`Error::InvalidSetting`] for a batch size, a cadence, a budget or a quantity that makes no sense.
     pub fn init<F: Clone>(&self, loss: F) -> Result<SharpnessMonitor<F>> {
         let fail =
             |setting, value, expected| Err(Error::InvalidSetting { setting, value, expected });
@@ -74,6 +74,9 @@ impl SharpnessMonitorConfig {
             && !(fraction > 0.0 && fraction.is_finite())
         {
             return fail("budget", fraction.to_string(), "positive and finite");
+        }
+        if self.batch_size == 0 {
+            return fail("batch_size", "0".into(), "at least 1");
         }
         if let Some(Measure::Custom(name)) =
             self.measures.iter().find(|measure| matches!(measure, Measure::Custom(_)))

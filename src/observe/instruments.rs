@@ -137,10 +137,7 @@ impl<F> Instruments<F> {
                 let state = ModelState::in_mode(model, self.config.mode)?;
                 let hessian = HessianOperator::of(&state, model, live()?, &self.loss)?;
                 let found = hessian.directional_sharpness()?;
-                let zero = Error::NonFinite {
-                    quantity: "gᵀHg/‖g‖² of a zero gradient",
-                    value: f64::NAN,
-                };
+                let zero = Error::ZeroGradients { quantity: "gᵀHg/‖g‖²" };
                 Ok(Value { n_hvps: 1, ..Value::of(found.ok_or(zero)?) })
             }
             Measure::Group(path) => {

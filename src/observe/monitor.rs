@@ -43,13 +43,15 @@ pub(super) struct Watch {
     pub clock: Clock,
     pub ledger: Ledger,
     pub warm_start: WarmStart,
+    /// Its measurement failed for a reason that stays.
+    is_given_up: bool,
 }
 
 impl Watch {
     pub fn new(measure: Option<Measure>, cadence: Cadence) -> Result<Self> {
         cadence.check()?;
         let (clock, ledger, warm_start) = Default::default();
-        Ok(Self { measure, cadence, clock, ledger, warm_start })
+        Ok(Self { measure, cadence, clock, ledger, warm_start, is_given_up: false })
     }
 
     fn needs_batch(&self) -> bool {
@@ -133,7 +135,7 @@ impl<F> SharpnessMonitor<F> {
     /// edge is for ([`Stability::quantity`]) if it is measured: full-batch sharpness, or batch sharpness and
     /// in its place mini-batch sharpness, its upper bound. An edge with a preconditioner (Adam, RMSProp) is for a
     /// quantity that the monitor does not measure: [`note`](Self::note) it and name it here. Where nothing
-    /// is watched, rows have no ratio and no phase.
+    /// is watched, rows have no ratio and no phase, and an edge is an error.
     pub fn with_watched(mut self, measure: Measure) -> Self {
         self.watched = Some(measure);
         self
@@ -148,6 +150,13 @@ impl<F> SharpnessMonitor<F> {
     /// What was measured so far.
     pub fn history(&self) -> &History {
         &self.history
+    }
+
+    /// The step that comes next: the one after the last that was seen, 0 at first. A monitor that was
+    /// [loaded](Self::load) goes on there, and so does its file:
+    /// [`HistoryFile::resume(path, monitor.next_step())`](super::HistoryFile::resume).
+    pub fn next_step(&self) -> usize {
+        self.stopwatch.last_step().map_or(0, |step| step + 1)
     }
 
     /// Time of measurements over time of training without them, as far as it was seen.
@@ -182,7 +191,8 @@ impl<F> SharpnessMonitor<F> {
     /// # Errors
     /// What the estimators raise, for example [`Error::NonFinite`] when the training diverged: the row is
     /// recorded with the message, quantities that were measured before stay in it, and the monitor
-    /// goes on at the next step that is due. What a sink raises.
+    /// goes on at the next step that is due; a quantity whose loss cannot be recorded is not tried again.
+    /// [`Error::InvalidSetting`] for an edge of a quantity that is not measured. What a sink raises.
     pub fn observe<M, S>(
         &mut self,
         at: impl Into<TrainingStep>,
@@ -253,6 +263,7 @@ impl<F> SharpnessMonitor<F> {
         S: Samples,
         F: Fn(&M, S::Batch) -> Tensor<1>,
     {
+        self.check_edge()?;
         self.stopwatch.tick(at.step);
         let n_samples = match self.n_samples {
             Some(n_samples) => n_samples,
@@ -339,6 +350,7 @@ impl<F> SharpnessMonitor<F> {
             let watch = &mut self.watches[number];
             let is_due = watch.clock.tick(&watch.cadence, step, Some(epoch));
             if is_due
+                && !watch.is_given_up
                 && (has_batch || !watch.needs_batch())
                 && let Some(n_units) = watch.ledger.affordable(size, share, per_pass)
             {
@@ -414,6 +426,7 @@ impl<F> SharpnessMonitor<F> {
                 }
                 Err(error) => {
                     watch.clock.skip();
+                    watch.is_given_up = error.is_lasting();
                     first = first.and(Err(error));
                 }
             }
@@ -439,6 +452,20 @@ impl<F> SharpnessMonitor<F> {
             row.phase = Some(RowPhase::from(&phase));
         }
         Ok(())
+    }
+
+    /// Fails for an edge that nothing can be compared with.
+    fn check_edge(&self) -> Result<()> {
+        let Some(edge) = &self.edge else { return Ok(()) };
+        if self.watched().is_some() {
+            return Ok(());
+        }
+        Err(Error::InvalidSetting {
+            setting: "edge",
+            value: format!("that of {}", edge.quantity()),
+            expected: "that of a quantity which is measured: add it to `measures`; hand a quantity that the monitor \
+                       does not know (those with a preconditioner) to `note` and name it with `with_watched`",
+        })
     }
 
     fn watched(&self) -> Option<Measure> {

@@ -18,9 +18,10 @@ use super::file::{failed, replace};
 use super::instruments::Memories;
 use super::stopwatch::Stopwatch;
 use super::warm_start::WarmStart;
-use super::{History, Measure, Row, SharpnessMonitor, Value};
+use super::{History, Measure, Row, SharpnessMonitor, SharpnessMonitorConfig, Value};
 use crate::error::{Error, Result};
 use crate::estimator::SolveMemory;
+use crate::fingerprint::fingerprint;
 use crate::model_state::ModelState;
 use crate::params::{ParamSpace, ParamVector};
 
@@ -40,6 +41,25 @@ struct Memory {
     rows: Vec<Row>,
     /// What the next row will hold besides.
     notes: BTreeMap<Measure, Value>,
+    /// What rows of before and after can be joined for.
+    setting: Setting,
+    /// The fingerprint of the model, where it was at hand.
+    model: Option<u64>,
+}
+
+/// Settings that change what is measured.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Setting {
+    batch_size: usize,
+    seed: u64,
+    mode: String,
+}
+
+impl Setting {
+    fn of(config: &SharpnessMonitorConfig) -> Self {
+        let SharpnessMonitorConfig { batch_size, seed, mode, .. } = *config;
+        Self { batch_size, seed, mode: format!("{mode:?}") }
+    }
 }
 
 const FORMAT: u32 = 1;
@@ -57,14 +77,19 @@ impl<F> SharpnessMonitor<F> {
     /// Writes everything that later measurements depend on: the rows, the streams of random numbers, the
     /// eigenvectors to start from, cadences and the budget. The file is replaced in one piece.
     ///
-    /// Write it together with the checkpoint of model and optimizer, and
+    /// Write it together with the checkpoint of model and optimizer, whose weights it remembers by a fingerprint, and
     /// [`load`](Self::load) it with them: the run then goes on as if it had never stopped, bit for bit (with
     /// [`Budget::Time`](super::Budget::Time) up to the steps at which it measures, which depend on the
     /// clock).
     ///
     /// # Errors
     /// [`Error::File`]; [`Error::Execution`] when a device cannot be read.
-    pub fn save(&mut self, path: &Path) -> Result<()> {
+    pub fn save<M: Module>(&mut self, path: &Path, model: &M) -> Result<()> {
+        self.save_for(path, Some(of_model(model, path)?))
+    }
+
+    /// As [`save`](Self::save), for a model of this fingerprint.
+    pub(crate) fn save_for(&mut self, path: &Path, model: Option<u64>) -> Result<()> {
         let watch = |watch: &super::monitor::Watch| WatchMemory {
             measure: key(watch),
             clock: watch.clock.clone(),
@@ -87,6 +112,8 @@ impl<F> SharpnessMonitor<F> {
             last_step: self.stopwatch.last_step(),
             rows: self.history.rows().to_vec(),
             notes: self.notes.clone(),
+            setting: Setting::of(&self.config),
+            model,
         };
         let starts = solves().filter_map(|(name, memory)| Some((name, memory.start.as_ref()?)));
         let tensors = starts.map(|(name, start)| packed(name, start));
@@ -96,13 +123,14 @@ impl<F> SharpnessMonitor<F> {
         replace(path, &bytes.map_err(|error| failed(path, &error))?)
     }
 
-    /// Goes on where [`save`](Self::save) was called, with the model of the same checkpoint. The monitor must
-    /// have been made with the same settings; its edge and its sinks are its own (continue files with
+    /// Goes on where [`save`](Self::save) was called, with the model of the same checkpoint, at
+    /// [`next_step`](Self::next_step). The monitor must measure the same quantities with the same batch size, seed
+    /// and mode; cadences and the budget may be others, its edge and its sinks are its own (continue files with
     /// [`HistoryFile::resume`](super::HistoryFile::resume)).
     ///
     /// # Errors
-    /// [`Error::File`] for a file that is not there or none of a monitor with these quantities, or whose
-    /// vectors do not fit the model. The monitor is then as it was.
+    /// [`Error::File`] for a file that is not there or none of a monitor with these settings, or that was saved
+    /// with a model of other weights. The monitor is then as it was.
     pub fn load<M: Module>(&mut self, path: &Path, model: &M) -> Result<()> {
         let reader = Reader::from_file_exact(path).map_err(|error| failed(path, &error))?;
         let text = reader.metadata().get(KEY).cloned();
@@ -116,6 +144,19 @@ impl<F> SharpnessMonitor<F> {
                  (format {FORMAT}); make the monitor with the settings of that run",
                 memory.format
             );
+            return Err(failed(path, &message));
+        }
+        let setting = Setting::of(&self.config);
+        if memory.setting != setting {
+            let message = format!(
+                "it is of a monitor with {:?}, this one has {setting:?}; make the monitor with the settings of \
+                 that run",
+                memory.setting
+            );
+            return Err(failed(path, &message));
+        }
+        if memory.model.is_some_and(|saved| of_model(model, path) != Ok(saved)) {
+            let message = "it was saved with a model of other weights; load it with the model of its checkpoint";
             return Err(failed(path, &message));
         }
         let mut history = History::default();
@@ -155,6 +196,10 @@ impl<F> SharpnessMonitor<F> {
         (self.history, self.detector, self.notes) = (history, detector, notes);
         Ok(())
     }
+}
+
+fn of_model<M: Module>(model: &M, path: &Path) -> Result<u64> {
+    fingerprint(&model.clone().into_record()).map_err(|error| failed(path, &error))
 }
 
 fn key(watch: &super::monitor::Watch) -> String {

@@ -75,7 +75,7 @@ where
     }
 
     fn save(&mut self, path: &Path) -> Result<()> {
-        self.monitor.save(path)
+        self.monitor.save_for(path, None) // the file's name has the model's fingerprint
     }
 
     fn load(&mut self, path: &Path, model: &M) -> Result<()> {

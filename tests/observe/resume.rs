@@ -52,7 +52,7 @@ fn a_continued_run_gives_the_same_rows_bit_for_bit() {
             let mut training = Training::new();
             run(&mut training, &mut first, stop);
             training.net.clone().save_file(folder.path("net")).unwrap();
-            first.save(&folder.path("monitor.bpk")).unwrap();
+            first.save(&folder.path("monitor.bpk"), &training.net).unwrap();
             // It goes on for a while after its checkpoint, and is killed.
             run(&mut training, &mut first, stop + 10);
             drop((first, training));
@@ -60,7 +60,9 @@ fn a_continued_run_gives_the_same_rows_bit_for_bit() {
             let net = crate::training::net().load_file(folder.path("net"));
             let mut second = all(budget).init(LOSS).unwrap();
             second.load(&folder.path("monitor.bpk"), &net).unwrap();
-            second = second.with_sink(HistoryFile::resume(&file, stop).unwrap());
+            assert_eq!(second.next_step(), stop);
+            let resumed = HistoryFile::resume(&file, second.next_step()).unwrap();
+            second = second.with_sink(resumed);
             let mut training = Training::from(net, stop);
             run(&mut training, &mut second, 100);
             assert_eq!(training.bits(), whole.bits());
@@ -85,6 +87,10 @@ fn without_its_memory_a_continued_run_is_another_one() {
     assert_ne!(ours, theirs);
 }
 
+fn other_run() -> Monitor {
+    all(Budget::Unlimited).init(LOSS).unwrap()
+}
+
 #[test]
 fn a_file_of_another_monitor_or_model_is_refused() {
     let folder = Folder::new("refused");
@@ -92,10 +98,18 @@ fn a_file_of_another_monitor_or_model_is_refused() {
     let mut training = Training::new();
     let mut monitor = all(Budget::Unlimited).init(LOSS).unwrap();
     run(&mut training, &mut monitor, 5);
-    monitor.save(&path).unwrap();
+    monitor.save(&path, &training.net).unwrap();
     let mut other = config().init(LOSS).unwrap();
     assert!(matches!(other.load(&path, &training.net), Err(Error::File { .. })));
     let mut fresh = all(Budget::Unlimited).init(LOSS).unwrap();
+    // The weights of a later step, and another stream of random numbers.
+    let before = training.net.clone();
+    run(&mut training, &mut other_run(), 7);
+    let error = fresh.load(&path, &training.net).unwrap_err();
+    assert!(error.to_string().contains("other weights"), "{error}");
+    let mut reseeded = all(Budget::Unlimited).with_seed(99).init(LOSS).unwrap();
+    let error = reseeded.load(&path, &before).unwrap_err();
+    assert!(error.to_string().contains("seed"), "{error}");
     let part = &training.net.hidden;
     let error = fresh.load(&path, part).unwrap_err();
     assert!(error.to_string().contains("checkpoint"), "{error}");

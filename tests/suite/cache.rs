@@ -2,6 +2,7 @@
 
 use burn::module::Param;
 use burn::tensor::{DType, Device, Int, Tensor};
+use burn_sharpness::Batch;
 use burn_sharpness::graph::graph_work;
 use burn_sharpness::prelude::*;
 

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use burn::module::Module;
 use burn::tensor::kind::Autodiff;
 use burn::tensor::{DType, Device, Tensor};
+use burn_sharpness::Batch;
 use burn_sharpness::graph::ModelState;
 use burn_sharpness::prelude::*;
 use burn_sharpness::{Error, Mode, TensorMapper, check_batching};

@@ -8,6 +8,7 @@ mod networks;
 use burn::module::Module;
 use burn::nn::loss::{CrossEntropyLossConfig, MseLoss, Reduction};
 use burn::tensor::{DType, Device, Int, Tensor};
+use burn_sharpness::Batch;
 use burn_sharpness::prelude::*;
 use serde::Deserialize;
 

@@ -257,7 +257,7 @@ where
         checkpoint::write(&folder.path, *step, |path| {
             let file = path.join("model.bpk");
             model.clone().save_file(&file).map_err(|e| ExampleError::write(&file, e))?;
-            monitor.save(&path.join("monitor.bpk"))?;
+            monitor.save(&path.join("monitor.bpk"), model)?;
             update.save(path)
         })
     }

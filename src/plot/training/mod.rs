@@ -70,7 +70,9 @@ pub fn training(history: &History) -> Result<Picture> {
 fn nothing() -> Error {
     Error::NothingToDraw {
         picture: "training curve",
-        missing: "rows with quantities or a loss; measure at least once before drawing",
+        missing: "rows with quantities or a loss: nothing was measured, or nothing succeeded (rows have their \
+                  errors). A short training affords little within a budget: `with_budget(Budget::Unlimited)`, \
+                  or a shorter cadence",
     }
 }
 

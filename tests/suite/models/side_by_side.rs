@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::kind::Autodiff;
 use burn::tensor::{DType, Device, Tensor};
+use burn_sharpness::Batch;
 use burn_sharpness::operator::{HessianLanes, LaneVectors, Lanes};
 use burn_sharpness::prelude::*;
 use burn_sharpness::{Error, ParamBlock, ParamVector, TensorMapper};
