@@ -20,44 +20,48 @@ use crate::stability::PhaseDetectorConfig;
 pub struct SharpnessMonitorConfig {
     /// Samples per mini-batch: those of the training.
     pub batch_size: usize,
-    /// What is measured.
+    /// What is measured; by default mini-batch sharpness and batch sharpness.
     #[config(default = "vec![Measure::MiniBatchSharpness, Measure::BatchSharpness]")]
     pub measures: Vec<Measure>,
-    /// When, unless `cadences` says otherwise.
+    /// When, unless `cadences` says otherwise; by default every 100 steps. A quantity that is due waits until the model
+    /// was used for the first time and `budget` has paid for it.
     #[config(default = "Cadence::Every(100)")]
     pub cadence: Cadence,
-    /// When, for single quantities.
+    /// When, for single quantities; by default as `cadence` says for all.
     #[config(default = "Vec::new()")]
     pub cadences: Vec<(Measure, Cadence)>,
     /// What all measurements may cost. By default 4% by the clock, so that training takes at most 5% longer: what
     /// a measurement displaces from caches and memory pools is not on its clock.
     #[config(default = "Budget::Time(0.04)")]
     pub budget: Budget,
-    /// Mini-batches of a measurement of mini-batch sharpness.
+    /// The most mini-batches of a measurement of mini-batch sharpness, 16 by default. A budget may pay for fewer, down
+    /// to four.
     #[config(default = 16)]
     pub num_batches: usize,
-    /// Mini-batches of a measurement of batch sharpness, which takes one product for each.
+    /// The most mini-batches of a measurement of batch sharpness, which takes one product for each: 64 by default. A
+    /// budget may pay for fewer, down to four.
     #[config(default = 64)]
     pub num_gradients: usize,
-    /// Samples per chunk of the Hessian of all data.
+    /// Samples per chunk of the Hessian of all data, 1024 by default.
     #[config(default = 1024)]
     pub chunk_size: usize,
-    /// Eigenvalues are converged when ‖Hv − λv‖ ≤ `rel_tol`·|λ|.
+    /// Eigenvalues are converged when ‖Hv − λv‖ ≤ `rel_tol`·|λ|; 0.1% by default.
     #[config(default = 1e-3)]
     pub rel_tol: f64,
-    /// Memory for the mini-batches that are worked on side by side, in MiB; thousands on a GPU.
+    /// Memory for the mini-batches that are worked on side by side, in MiB: 64 by default, better thousands on
+    /// a GPU.
     #[config(default = 64)]
     pub memory_mib: usize,
-    /// Which network is measured.
+    /// Which network is measured; by default the one of training, without dropout and other noise.
     #[config(default = "Mode::Train")]
     pub mode: Mode,
-    /// Seed of batches and start vectors.
+    /// Seed of batches and start vectors, 0 by default.
     #[config(default = 0)]
     pub seed: u64,
     /// The density of eigenvalues of all data, and when; none by default: it takes 512 products.
     #[config(default = "None")]
     pub spectrum: Option<(Cadence, SpectralDensityConfig)>,
-    /// How phases are told.
+    /// How phases are told; by default from 16 measurements on.
     #[config(default = "PhaseDetectorConfig::new()")]
     pub phases: PhaseDetectorConfig,
 }
