@@ -87,8 +87,10 @@ struct Due {
 ///     .with_budget(Budget::Unlimited)
 ///     .init(loss)?;
 /// for step in 0..30 {
-///     if let Some(row) = monitor.observe(TrainingStep::new(step).with_learning_rate(eta), &model, &data)? {
-///         println!("step {step}: {:.2} of the edge", row.ratio().unwrap());
+///     let at = TrainingStep::new(step).with_learning_rate(eta);
+///     // Within a budget each quantity comes at its own steps: not every row has the one that is compared.
+///     if let Some(ratio) = monitor.observe(at, &model, &data)?.and_then(|row| row.ratio()) {
+///         println!("step {step}: {ratio:.2} of the edge");
 ///     }
 ///     let gradients = loss(&model, data.clone().narrow(0, step % 8 * 8, 8)).backward();
 ///     model = optimizer.step(eta, model.clone(), GradientsParams::from_grads(gradients, &model));
@@ -263,7 +265,6 @@ impl<F> SharpnessMonitor<F> {
         S: Samples,
         F: Fn(&M, S::Batch) -> Tensor<1>,
     {
-        self.check_edge()?;
         self.stopwatch.tick(at.step);
         let n_samples = match self.n_samples {
             Some(n_samples) => n_samples,
@@ -307,6 +308,9 @@ impl<F> SharpnessMonitor<F> {
         // What follows is no training either.
         self.stopwatch.tick(row.step);
         let judged = update.map_or(Ok(()), |update| self.judge(&mut row, update));
+        if let Err(error) = &judged {
+            row.error.get_or_insert_with(|| error.to_string());
+        }
         self.history.push(row)?;
         let rows = self.history.rows();
         let row = &rows[rows.len() - 1]; // the one that was pushed
@@ -447,6 +451,7 @@ impl<F> SharpnessMonitor<F> {
         let threshold = edge.threshold() / update.n_summed as f64;
         row.threshold = Some(threshold);
         row.watched = self.watched();
+        self.check_edge()?;
         if let Some(value) = row.watched.as_ref().and_then(|measure| row.mean(measure)) {
             let phase = self.detector.push(row.step, value, threshold)?;
             row.phase = Some(RowPhase::from(&phase));
