@@ -1,9 +1,9 @@
 //! Batch sharpness along other steps than the gradient: what the optimizer does instead of θ − ηg.
 //!
 //! For a step s of any optimizer, θ ← θ + s, the loss of a quadratic falls as long as
-//! sᵀHs/(−sᵀg) < 2: **step sharpness**, whose threshold is 2 whatever the learning rates. For SGD with
+//! sᵀHs/(−sᵀg) < 2: the **curvature along the step**, whose threshold is 2 whatever the learning rates. For SGD with
 //! momentum, θ ← θ − ηs with s = μv + g_B, **momentum batch sharpness** is E\[sᵀH_Bs/(sᵀg_B)], to be compared
-//! with 2(1 − μ)/η for small batches and 2(1 + μ)/η for large ones (arXiv 2604.14108). At s = −ηg step sharpness
+//! with 2(1 − μ)/η for small batches and 2(1 + μ)/η for large ones (arXiv 2604.14108). At s = −ηg it
 //! is η·gᵀHg/‖g‖², and at μ = 0 momentum batch sharpness is batch sharpness.
 
 use std::time::{Duration, Instant};
@@ -163,7 +163,7 @@ impl<F> BatchSharpness<F> {
     }
 
     /// sᵀHs and −sᵀg of the one batch that a training step uses, for the step s that the optimizer takes from
-    /// here: its [`ratio`](StepCurvature::ratio) is the step sharpness of the live batch.
+    /// here: its [`ratio`](StepCurvature::ratio) is the curvature along the step, of the live batch.
     ///
     /// Cost: one gradient and one product.
     ///
