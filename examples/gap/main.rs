@@ -36,6 +36,10 @@ struct Options {
     #[command(flatten)]
     images: ImageOptions,
 
+    /// Leave out the static gap
+    #[arg(long)]
+    no_frozen: bool,
+
     /// Leave out the CNN, whose products are costly
     #[arg(long)]
     no_cnn: bool,
@@ -88,12 +92,12 @@ fn run(options: &Options) -> Result<()> {
     let quick = options.images.is_quick();
     let mut sizes = match quick {
         true => Sizes {
-            frozen: vec![8, 16, 32, 64, 128, 256, 512, 1024],
-            trained: vec![4, 8, 16, 32, 64, 128, 256],
-            steps: 5000,
+            frozen: vec![8, 16, 32, 64, 128, 256, 512],
+            trained: vec![8, 16, 32, 64, 128],
+            steps: 3000,
             lr: 0.25,
-            num_batches: 48,
-            convergence: (256, 3000),
+            num_batches: 24,
+            convergence: (64, 600),
         },
         false => Sizes {
             frozen: vec![8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096],
@@ -114,8 +118,10 @@ fn run(options: &Options) -> Result<()> {
     };
     let folder = options.images.folder("gap");
     let mut verdicts = Verdicts::default();
-    frozen::run(options, &mlp, &sizes, "mlp", &folder, &mut verdicts)?;
-    if !options.no_cnn {
+    if !options.no_frozen {
+        frozen::run(options, &mlp, &sizes, "mlp", &folder, &mut verdicts)?;
+    }
+    if !options.no_frozen && !options.no_cnn {
         frozen::run(options, &cnn, &sizes, "cnn", &folder, &mut verdicts)?;
     }
     if !options.no_trained {

@@ -54,7 +54,7 @@
 //!     .num_epochs(10);
 //! let result = training.launch(Learner::new(model, SgdConfig::new().init(), 0.1));
 //! if let Some(error) = result.model.error() {
-//!     eprintln!("a measurement failed: {error}"); // the training went on
+//!     eprintln!("a measurement failed: {error}"); // the training went on without it
 //! }
 //! let (history, model) = (result.model.history(), result.model.into_inner());
 //! # Ok(())
