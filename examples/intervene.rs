@@ -197,8 +197,9 @@ impl Pair {
     }
 
     /// The largest and the smallest value in as many steps after the intervention as a fifth of those before it.
+    /// The row at its step is none of them: it is measured before the first update with the new value.
     fn just_after(&self, measure: &Measure) -> (f64, f64) {
-        let inside = self.at..=self.at + self.at / 5;
+        let inside = self.at + 1..=self.at + self.at / 5;
         let values = self.changed.series(measure).filter(|(step, _)| inside.contains(step));
         values.fold((f64::MIN, f64::MAX), |(high, low), (_, v)| (high.max(v.mean), low.min(v.mean)))
     }

@@ -60,16 +60,21 @@ impl Schedule {
     }
 
     /// The monitor of a stage. It measures at the first step of the stage, at multiples of the intervals, and
-    /// at the end of the run: no budget, so that a run can be repeated.
+    /// at the end of the run; after a change also 1, 2, 4, 8, .. steps later, where what it does is quick. No
+    /// budget, so that a run can be repeated.
     pub fn monitor(&self, number: usize, seed: u64) -> SharpnessMonitorConfig {
         let stage = self.stages[number];
         let start: usize = self.stages[..number].iter().map(|stage| stage.steps).sum();
         let end = start + stage.steps;
         let steps = |every: usize| {
-            let inner = (start..end).filter(move |step| step.is_multiple_of(every));
-            Cadence::Steps(
-                [start].into_iter().chain(inner.filter(|s| *s > start)).chain([end]).collect(),
-            )
+            let regular = (start + 1..end).filter(|step| step.is_multiple_of(every));
+            let later = (0..).map(|k| 1 << k).take_while(|later| number > 0 && *later < every);
+            let soon = later.map(|later| start + later).filter(|step| *step < end);
+            let mut steps: Vec<usize> =
+                [start, end].into_iter().chain(regular).chain(soon).collect();
+            steps.sort_unstable();
+            steps.dedup();
+            Cadence::Steps(steps)
         };
         let each = [
             (Measure::MiniBatchSharpness, self.every),
@@ -112,8 +117,8 @@ mod tests {
 
     #[test]
     fn a_stage_is_measured_at_its_ends_and_between() {
-        let config = two_stages().monitor(1, 0);
-        let every = &config.cadences[0].1;
-        assert_eq!(*every, Cadence::Steps(vec![10, 12, 14, 15]));
+        let of = |stage| two_stages().monitor(stage, 0).cadences[0].1.clone();
+        assert_eq!(of(0), Cadence::Steps(vec![0, 2, 4, 6, 8, 10]));
+        assert_eq!(of(1), Cadence::Steps(vec![10, 11, 12, 14, 15]));
     }
 }
