@@ -31,7 +31,7 @@ pub fn read_json(path: &Path) -> Result<Option<Value>> {
 
 /// The number of steps of the last stage.
 fn last_stage(setting: &mut Value) -> Option<&mut Value> {
-    setting["schedule"]["stages"].as_array_mut()?.last_mut()?.get_mut("steps")
+    setting.pointer_mut("/schedule/stages")?.as_array_mut()?.last_mut()?.get_mut("steps")
 }
 
 fn last_steps(setting: &Value) -> Option<u64> {
