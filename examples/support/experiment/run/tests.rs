@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use burn::tensor::{Device, TensorData};
-use burn_sharpness::observe::Measure;
+use burn_sharpness::observe::{Measure, Row};
 
 use super::*;
 use crate::experiment::update::{Optimized, Optimizer};
@@ -108,6 +108,53 @@ fn a_stopped_run_goes_on_with_the_same_bits() {
             assert_eq!(outcome(&name, Some(stop), update(), update()), whole, "{name}");
         }
     }
+}
+
+/// A run of 26 steps that is given 4 more is the run of 30: its last row, which no interval asks for, is gone.
+#[test]
+fn a_run_that_is_given_more_steps_is_the_longer_run() {
+    #[derive(serde::Serialize)]
+    struct Setting<'a> {
+        schedule: &'a Schedule,
+        seed: u64,
+    }
+    let (data, model) = subject();
+    let path = folder("extended");
+    let run = |steps, seed| {
+        let mut schedule = schedule();
+        schedule.stages[1].steps = steps;
+        let setting = Setting { schedule: &schedule, seed };
+        let job = Job {
+            folder: &path,
+            title: "extended",
+            setting: &setting,
+            schedule: &schedule,
+            seed: SEED,
+            device: "flex",
+            data: &data,
+            loss: LOSS,
+        };
+        let update = &mut Optimized::new(Optimizer::Momentum(0.9), LOSS);
+        job.run(model.clone(), update).map(|done| (bits(&done.model), done.history))
+    };
+    let (short, rows) = run(8, SEED).unwrap();
+    assert_eq!(rows.rows().last().unwrap().step, 26);
+    // Finished: it is read, and the same.
+    assert_eq!(run(8, SEED).unwrap(), (short, rows));
+    let (long, rows) = run(12, SEED).unwrap();
+    assert!(rows.rows().iter().all(|row| row.step != 26));
+    let update = || Optimized::new(Optimizer::Momentum(0.9), LOSS);
+    let whole = outcome("as-long", None, update(), update());
+    let of = |row: &Row| {
+        let values = row.values.iter();
+        values.map(|(m, v)| (row.step, m.clone(), v.mean.to_bits())).collect::<Vec<_>>()
+    };
+    assert_eq!((long, rows.rows().iter().flat_map(of).collect()), whole);
+    // Fewer steps than it has had, or another seed, is another run.
+    for other in [run(8, SEED), run(12, SEED + 1)] {
+        assert!(matches!(other, Err(ExampleError::OtherRun { .. })));
+    }
+    fs::remove_dir_all(&path).unwrap();
 }
 
 /// An optimizer that forgets its state when a run goes on.
