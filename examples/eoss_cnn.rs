@@ -44,7 +44,7 @@ fn main() -> ExitCode {
             architecture,
             lrs: vec![0.1],
             batch_sizes: vec![8, 32],
-            steps: 4000,
+            steps: 2500,
             init_scale: 0.5,
             every: 100,
             full_once_in: 2,
