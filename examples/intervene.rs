@@ -18,13 +18,13 @@ use burn_sharpness::observe::{History, Measure};
 use burn_sharpness::plot::{Chart, Look, Series};
 use clap::Parser;
 
-use experiment::images::{Architecture, ImageOptions, Images, LossName, check_batch_size};
+use experiment::images::{Architecture, ImageOptions, Images, LossName};
 use experiment::plateau::{level, plateau};
 use experiment::schedule::{Schedule, Stage};
 use experiment::training::Training;
 use experiment::update::Optimizer;
 use experiment::verdict::Verdicts;
-use support::error::Result;
+use support::error::{ExampleError, Result};
 
 /// Keeps freed memory for the next tensor instead of mapping it anew (docs/speed.md).
 #[global_allocator]
@@ -86,7 +86,7 @@ fn run(options: &Options) -> Result<()> {
     let architecture = Architecture::Mlp { hidden };
     let device = options.images.device.open()?.autodiff();
     let data = options.images.data(&architecture, &device)?;
-    check_batch_size(8 * batch_size, data.n)?;
+    check(before, after, lr, batch_size, data.n)?;
     let folder = options.images.folder("intervene");
 
     let (large, small, wide) = ((lr, batch_size), (lr / 2.0, batch_size), (lr, 8 * batch_size));
@@ -100,7 +100,15 @@ fn run(options: &Options) -> Result<()> {
         let stage = |steps, (lr, batch_size)| Stage { steps, lr, batch_size };
         let (before, after) = (stage(before, first), stage(after, second));
         let intervention = Intervention { name, title, before, after };
-        let pair = intervention.run(options, &architecture, &data, &folder)?;
+        let pair = match intervention.run(options, &architecture, &data, &folder) {
+            Ok(pair) => pair,
+            // A result too, and the others are worth having.
+            Err(error @ ExampleError::Diverged { .. }) => {
+                verdicts.add(&format!("{title}: training goes on"), [false], error.to_string());
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         intervention.draw(&pair, &data, &folder)?;
         match name {
             "lr_decrease" => judge_decrease(&mut verdicts, &pair),
@@ -110,6 +118,27 @@ fn run(options: &Options) -> Result<()> {
     }
     println!("Pictures: {}/*.svg", folder.display());
     verdicts.finish(&folder)
+}
+
+fn check(before: usize, after: usize, lr: f64, batch_size: usize, n_samples: usize) -> Result<()> {
+    let fails =
+        |option, value: String, expected| Err(ExampleError::Option { option, value, expected });
+    if before < 100 {
+        return fails("before", before.to_string(), "at least 100");
+    }
+    // The end is the last fifth of all steps.
+    if after < before / 4 + 1 {
+        return fails("after", after.to_string(), "more than a quarter of --before");
+    }
+    if !(lr.is_finite() && lr > 0.0) {
+        return fails("lr", lr.to_string(), "a number above 0");
+    }
+    if batch_size == 0 || batch_size > n_samples / 8 {
+        let expected =
+            "from 1 to an eighth of the samples: the larger batches have eight times as many";
+        return fails("batch-size", batch_size.to_string(), expected);
+    }
+    Ok(())
 }
 
 impl Intervention {
@@ -196,12 +225,17 @@ impl Pair {
         (before.map_or(f64::NAN, |(_, v)| v.mean), after.map_or(f64::NAN, |(_, v)| v.mean))
     }
 
-    /// The largest and the smallest value in as many steps after the intervention as a fifth of those before it.
-    /// The row at its step is none of them: it is measured before the first update with the new value.
-    fn just_after(&self, measure: &Measure) -> (f64, f64) {
+    /// The largest value in as many steps after the intervention as a fifth of those before it, and that of as many
+    /// rows before it: the highest of many fluctuating values is above their mean, spike or not. The row at its step
+    /// is none of the former: it is measured before the first update with the new value.
+    fn highest(&self, measure: &Measure) -> Option<(f64, f64)> {
         let inside = self.at + 1..=self.at + self.at / 5;
-        let values = self.changed.series(measure).filter(|(step, _)| inside.contains(step));
-        values.fold((f64::MIN, f64::MAX), |(high, low), (_, v)| (high.max(v.mean), low.min(v.mean)))
+        let rows = || self.changed.series(measure).map(|(step, value)| (step, value.mean));
+        let after: Vec<f64> =
+            rows().filter(|row| inside.contains(&row.0)).map(|row| row.1).collect();
+        let before: Vec<f64> = rows().take_while(|row| row.0 <= self.at).map(|row| row.1).collect();
+        let recent = before.iter().rev().take(after.len()).copied();
+        Some((recent.reduce(f64::max)?, after.iter().copied().reduce(f64::max)?))
     }
 
     fn end(&self, measure: &Measure) -> f64 {
@@ -218,7 +252,7 @@ fn judge_decrease(verdicts: &mut Verdicts, pair: &Pair) {
     verdicts.add(
         "claim 9: after a decrease of η mini-batch sharpness rises to the level (within 10%) of a run with the \
          new η from the start; full-batch sharpness rises, too, but ends below that run's",
-        &[
+        [
             mini.1 > 1.1 * mini.0,
             (mini.1 / mini.2 - 1.0).abs() < 0.1,
             full.1 > 1.02 * full.0,
@@ -230,21 +264,21 @@ fn judge_decrease(verdicts: &mut Verdicts, pair: &Pair) {
 
 fn judge_increase(verdicts: &mut Verdicts, pair: &Pair) {
     let [mini, full] = [MINI, FULL].map(|m| (pair.before(&m), pair.end(&m), pair.reference(&m)));
-    let [(mini_spike, _), (full_spike, _)] = [MINI, FULL].map(|m| pair.just_after(&m));
-    // What was there at its step, before the first update with the new η, is no consequence of it.
-    let [(_, mini_at), (_, full_at)] = [MINI, FULL].map(|m| pair.at_jump(&m));
+    let spikes = [MINI, FULL].map(|m| pair.highest(&m));
+    let spiked = spikes.map(|spike| spike.map(|(before, after)| after > 1.05 * before));
+    let words = |name: &str, spike: Option<(f64, f64)>| {
+        let (before, after) = spike.unwrap_or((f64::NAN, f64::NAN));
+        format!("highest {name} value {before:.2} before, {after:.2} after")
+    };
     verdicts.add(
-        "claim 10: after an increase of η both spike (by more than 5%), then settle below where they were",
-        &[
-            mini_spike > 1.05 * mini.0.max(mini_at),
-            full_spike > 1.05 * full.0.max(full_at),
-            mini.1 < mini.0,
-            full.1 < full.0,
-        ],
+        "claim 10: after an increase of η both spike (their highest value is 5% above that of as many measurements \
+         until then), then settle below where they were",
+        [spiked[0], spiked[1], Some(mini.1 < mini.0), Some(full.1 < full.0)],
         format!(
-            "{}; at its step: mini-batch {mini_at:.2}, full-batch {full_at:.2}; highest after it: {mini_spike:.2} \
-             and {full_spike:.2}",
-            words(mini, full)
+            "{}; {}, {}",
+            self::words(mini, full),
+            words("mini-batch", spikes[0]),
+            words("full-batch", spikes[1])
         ),
     );
 }
@@ -255,7 +289,7 @@ fn judge_batch(verdicts: &mut Verdicts, pair: &Pair) {
     verdicts.add(
         "claim 11: at an increase of the batch size full-batch sharpness stays (within 10%), mini-batch sharpness \
          drops at once (by more than 10%); then both rise until mini-batch sharpness is back (within 10%)",
-        &[
+        [
             (full_jump.1 / full_jump.0 - 1.0).abs() < 0.1,
             mini_jump.1 < 0.9 * mini_jump.0,
             full.1 > 1.1 * full_jump.1,

@@ -26,8 +26,7 @@ use crate::noise::draw;
 use crate::params::{ParamVector, read_scalar};
 use crate::program::Program;
 use crate::simplify::fuse_products;
-pub(crate) use cache::Subject;
-use cache::{Cache, Compiled};
+pub(crate) use cache::{Cache, Compiled, Subject};
 pub(crate) use jacobian::PreparedJacobian;
 
 /// How much graph work this thread has done; see [`graph_work`].

@@ -73,7 +73,8 @@ pub enum Error {
          training (measure with `Mode::TrainWithNoise` or `Mode::Eval`)"
     )]
     GradientMismatch {
-        /// ‖recorded − burn's‖ / max of both norms.
+        /// ‖recorded − burn's‖ / max of both norms: of the whole gradient, or of the parameter in
+        /// which it is largest.
         relative_difference: f64,
     },
 
@@ -364,7 +365,7 @@ pub enum Error {
 
 impl Error {
     /// Whether it comes of the program, so that trying again later cannot help: another batch or other parameters
-    /// give the same.
+    /// give the same. (A loss that is no mean over samples once is none, even where it looks like one later.)
     pub(crate) fn is_lasting(&self) -> bool {
         matches!(
             self,
@@ -376,6 +377,8 @@ impl Error {
                 | Self::NotDifferentiable { .. }
                 | Self::ParametersThroughIntegers
                 | Self::BatchStatisticsInChunks
+                | Self::BatchesAreNoParts { .. }
+                | Self::NotAMeanOverSamples { .. }
                 | Self::Capture { .. }
         )
     }

@@ -5,11 +5,13 @@
 //! CTC loss are written out by burn's own Autodiff, untracked, on the capture backend: what training
 //! differentiates is then what is measured. Deformable convolution, whose gradient burn has as one
 //! operation, is written as bilinear sampling and a matrix product; a grouped convolution of which
-//! burn's default gradient is wrong as one of rank two. Here also a batch normalization in training
-//! gets the statistics of the batch.
+//! burn's default gradient is wrong as one of rank two; products of elements, whose gradient burn has
+//! right only as a value, as multiplications. Here also a batch normalization in training gets the
+//! statistics of the batch.
 
 mod conv1d;
 mod deformable;
+mod products;
 #[cfg(test)]
 mod tests;
 
@@ -63,6 +65,9 @@ impl LossGraph {
                                 if conv1d::leaves_an_end_unread(op) =>
                             {
                                 conv1d::run(&mut replay, d);
+                            }
+                            OperationIr::NumericFloat(_, product) if is_expanded(op) => {
+                                products::run(&mut replay, product);
                             }
                             op => replay.run(op),
                         }

@@ -3,7 +3,6 @@
 //! The forward operations run once more on `Autodiff<CaptureBackend>` inside a capture scope, then
 //! `backward` records the reverse pass behind them. The conventions at kinks are therefore burn's.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -11,7 +10,7 @@ use burn::tensor::DeviceSettings;
 use burn_backend::ops::FloatTensorOps;
 use burn_backend::{AutodiffBackend, TensorMetadata};
 use burn_capture::{CaptureBackend, CaptureDevice};
-use burn_ir::{NumericOperationIr, OperationIr, ScalarIr, TensorId};
+use burn_ir::{NumericOperationIr, OperationIr, ScalarIr, ScalarOpIr, TensorId};
 
 use crate::capture::{
     LossGraph, PooledDevice, Recorded, Source, Tracked, graph_of, ir_of, record_gradient,
@@ -61,12 +60,14 @@ impl LossGraph {
     fn differentiate_expanded(&self, seed: Seed) -> Result<GradientGraph> {
         let device = PooledDevice::take(self.settings);
         let mut placeholders: HashMap<TensorId, Source> = HashMap::new();
+        let mut divisors = HashMap::new();
         let (mut outputs, mut gradients) = (Vec::new(), Vec::new());
-        let captured = catch_panic(
+        let mut captured = catch_panic(
             || {
                 let capture = device.capture_device();
                 let scope = |scope: burn_capture::CaptureScope| {
-                    let (value, leaves) = replay_with_leaves(self, &capture, &mut placeholders);
+                    let (value, leaves) =
+                        replay_with_leaves(self, &capture, &mut placeholders, &mut divisors);
                     (outputs, gradients) = match seed {
                         Seed::One => record_gradient(value, &leaves),
                         Seed::Cotangent => {
@@ -85,6 +86,7 @@ impl LossGraph {
             |message| Error::NotDifferentiable { message },
         )?;
         self.check_gradients(&gradients)?;
+        captured.graph.operations.iter_mut().for_each(|op| restore_division(op, &divisors));
         let (graph, sources) = graph_of(captured, &placeholders, outputs, Source::Fixed);
         Ok(GradientGraph { graph, sources, gradients, settings: self.settings })
     }
@@ -119,10 +121,12 @@ fn weighted(f: &Tracked, device: &CaptureDevice) -> (TensorId, Tracked) {
 }
 
 /// Runs the forward operations with tracked parameters; returns the loss and each parameter's leaf.
+/// Divisions by a scalar run as products ([`as_product`]); `divisors` has the scalar of each.
 fn replay_with_leaves(
     forward: &LossGraph,
     device: &CaptureDevice,
     placeholders: &mut HashMap<TensorId, Source>,
+    divisors: &mut HashMap<TensorId, ScalarIr>,
 ) -> (Tracked, Vec<Option<Tracked>>) {
     let mut replay = Replay::of(forward, device, placeholders);
     let mut track = |position: usize| {
@@ -133,20 +137,32 @@ fn replay_with_leaves(
     };
     let leaves = forward.param_inputs().into_iter().map(|p| p.map(&mut track)).collect();
     for op in &forward.graph.ops {
-        replay.run(&exact_in_f64(op));
+        let OperationIr::NumericFloat(dtype, NumericOperationIr::DivScalar(d)) = op else {
+            replay.run(op);
+            continue;
+        };
+        replay.run(&OperationIr::NumericFloat(*dtype, as_product(d)));
+        let quotient = Recorded::inner(replay.float(&d.out));
+        divisors.insert(quotient.id(), d.rhs);
     }
     (replay.loss(&forward.graph), leaves)
 }
 
-/// The operation in a form whose gradient burn computes in full precision: its gradient of x / c
+/// x / c as x · (1/c), whose gradient burn computes in full precision: that of a division by a scalar
 /// is g · (1/c) with 1/c rounded to f32, which would leave f64 products with seven digits.
-fn exact_in_f64(op: &OperationIr) -> Cow<'_, OperationIr> {
-    match op {
-        OperationIr::NumericFloat(dtype, NumericOperationIr::DivScalar(d)) => {
-            let mut product = d.clone();
-            product.rhs = ScalarIr::Float(1.0 / d.rhs.elem::<f64>());
-            Cow::Owned(OperationIr::NumericFloat(*dtype, NumericOperationIr::MulScalar(product)))
-        }
-        op => Cow::Borrowed(op),
+fn as_product(d: &ScalarOpIr) -> NumericOperationIr {
+    let reciprocal = ScalarIr::Float(1.0 / d.rhs.elem::<f64>());
+    NumericOperationIr::MulScalar(ScalarOpIr { rhs: reciprocal, ..d.clone() })
+}
+
+/// Makes a product that stands for a division a division again. The loss is to be the one that was
+/// recorded, to the bit: c · (1/c) is not 1 for every c, and `floor`, casts and comparisons show that.
+fn restore_division(op: &mut OperationIr, divisors: &HashMap<TensorId, ScalarIr>) {
+    if let OperationIr::NumericFloat(_, numeric) = op
+        && let NumericOperationIr::MulScalar(d) = numeric
+        && let Some(&divisor) = divisors.get(&d.out.id)
+    {
+        let division = ScalarOpIr { rhs: divisor, ..d.clone() };
+        *numeric = NumericOperationIr::DivScalar(division);
     }
 }

@@ -47,7 +47,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let mut panels = Vec::new();
     for (steps, lr, batch_size) in stages {
-        let stage = options.applied_to(Stage { steps, lr, batch_size });
+        let stage = options.applied_to(Stage { steps, lr, batch_size }, n);
         let plan = Plan::sgd(stage, 40);
         let num_batches = if batch_size == n { 1 } else { 8 };
         let plan = Plan {
@@ -57,9 +57,10 @@ pub fn run(options: &Options) -> Result<()> {
             edge: AdamStabilityConfig::new(stage.lr).init()?.threshold(),
             ..plan
         };
-        let optimized = Optimized::new(Optimizer::Adam, plan.loss());
+        let loss = plan.loss.closure();
+        let optimized = Optimized::new(Optimizer::Adam, loss);
         let seed = Stream::Noise.seed(options.images.seed);
-        let mut update = Watched { optimized, loss: plan.loss(), batch_size, num_batches, seed };
+        let mut update = Watched { optimized, loss, batch_size, num_batches, seed };
         panels.push(setup.train_by(&plan, &mut update)?);
     }
     let columns = [
@@ -169,7 +170,7 @@ fn verdicts(panels: &[Panel]) -> Verdicts {
     let [of_full, of_small] = [full, small].map(|panel| panel.level(&whole));
     verdicts.add(
         "full batches: λmax(P⁻¹H) settles at 38/η (within 15%)",
-        &of_full.iter().map(|level| inside(level, NEAR)).collect::<Vec<_>>(),
+        of_full.iter().map(|level| inside(level, NEAR)),
         text(of_full.as_ref()),
     );
     let levels: Vec<f64> =
@@ -178,14 +179,14 @@ fn verdicts(panels: &[Panel]) -> Verdicts {
     lower.extend(of_small.iter().map(|level| level.mean < NEAR.0));
     verdicts.add(
         "λmax(P⁻¹H) settles the lower the smaller the batches, at last below 0.85 of 38/η",
-        &lower,
+        lower,
         each(panels, |panel| text(panel.level(&whole).as_ref())),
     );
     // 2/η is a nineteenth of 38/η.
     let level = small.level_over(&batches, small.edge / 19.0);
     verdicts.add(
         "small batches: E[uᵀH_B u/gᵀu] settles at 2/η, the edge of orthogonal samples (within 15%)",
-        &level.iter().map(|level| inside(level, NEAR)).collect::<Vec<_>>(),
+        level.iter().map(|level| inside(level, NEAR)),
         text(level.as_ref()),
     );
     verdicts

@@ -24,9 +24,12 @@ pub fn run(options: &Options) -> Result<()> {
         true => [(1000, 1.0, n), (5000, 0.1, 8), (5000, 0.2, 8)],
         false => [(20_000, 0.05, n), (200_000, 0.01, 16), (200_000, 0.05, 16)],
     };
+    let stages = stages.map(|(steps, lr, batch_size)| Stage { steps, lr, batch_size });
+    let mut stages = stages.map(|stage| options.applied_to(stage, n)).to_vec();
+    stages.dedup(); // with a step size for all, the last two are one
     let mut panels = Vec::new();
-    for (steps, lr, batch_size) in stages {
-        let stage = options.applied_to(Stage { steps, lr, batch_size });
+    for stage in stages {
+        let batch_size = stage.batch_size;
         let plan = Plan { loss: LossName::Ce, ..Plan::sgd(stage, 100) };
         // The mini-batches of full batches are all the same one.
         let num_batches = if batch_size == n { 1 } else { 8 };
@@ -58,23 +61,23 @@ fn verdicts(panels: &[Panel]) -> Verdicts {
     let reached: Vec<bool> = peaks(full, top.clone()).iter().map(|peak| *peak >= NEAR.0).collect();
     verdicts.add(
         "full batches: sharpness rises to 2/η (its highest value is above 0.85 of it)",
-        &reached,
+        reached,
         words(full, top.clone()),
     );
     let mini = Measure::MiniBatchSharpness;
     let reached: Vec<bool> = peaks(small, mini.clone()).iter().map(|peak| *peak >= 1.0).collect();
-    verdicts.add("small batches: mini-batch sharpness reaches 2/η", &reached, words(small, mini));
+    verdicts.add("small batches: mini-batch sharpness reaches 2/η", reached, words(small, mini));
     let batch = Measure::BatchSharpness;
     let reached: Vec<bool> =
         peaks(small, batch.clone()).iter().map(|peak| *peak >= NEAR.0).collect();
     verdicts.add(
         "small batches: batch sharpness rises to 2/η (its highest value is above 0.85 of it)",
-        &reached,
+        reached,
         words(small, batch),
     );
     let below: Vec<bool> = peaks(small, top.clone()).iter().map(|peak| *peak < 1.0).collect();
     let statement = "small batches: full-batch sharpness never reaches 2/η";
-    verdicts.add(statement, &below, words(small, top));
+    verdicts.add(statement, below, words(small, top));
     saturation(&mut verdicts, panels);
     verdicts
 }
@@ -100,7 +103,7 @@ fn saturation(verdicts: &mut Verdicts, panels: &[Panel]) {
     });
     verdicts.add(
         "the end: the loss is below a hundredth, and every sharpness below half of its highest value",
-        &parts,
+        parts,
         format!("last over highest, mini-batch / batch / full-batch: {numbers}"),
     );
 }

@@ -16,6 +16,8 @@ use crate::training::{Plan, Setup};
 
 const NAME: &str = "early";
 
+const FLAT: &str = "flat start";
+
 /// Steps after which a sharp start is to be left.
 const AT_ONCE: f64 = 30.0;
 
@@ -37,11 +39,10 @@ pub fn run(options: &Options) -> Result<()> {
         true => Stage { steps: 20_000, lr: 0.125, batch_size: 32 },
         false => Stage { steps: 60_000, lr: 0.01, batch_size: 64 },
     };
-    let stage = options.applied_to(stage);
+    let stage = options.applied_to(stage, setup.data.n);
     let Stage { lr, batch_size, .. } = stage;
     let mut panels = Vec::new();
-    for (name, init_scale) in [("very sharp start", 1.0), ("sharp start", 0.7), ("flat start", 0.2)]
-    {
+    for (name, init_scale) in [("very sharp start", 1.0), ("sharp start", 0.7), (FLAT, 0.2)] {
         let plan = Plan::sgd(stage, 1);
         let never = usize::MAX;
         let schedule = Schedule {
@@ -56,20 +57,17 @@ pub fn run(options: &Options) -> Result<()> {
         match setup.train(&Plan { name, folder, init_scale, schedule, ..plan }) {
             Ok(panel) => panels.push(panel),
             // Too sharp to come back: a result too, and the others are worth having.
-            Err(error @ (ExampleError::Diverged { .. } | ExampleError::Measurement { .. })) => {
-                println!("{error}");
-            }
+            Err(error @ ExampleError::Diverged { .. }) => println!("{error}"),
             Err(error) => return Err(error),
         }
     }
-    if panels.is_empty() {
-        return Ok(());
+    if !panels.is_empty() {
+        print_rows(&panels);
+        let title = format!("{}, squared error, η = {lr}, batches of {batch_size}", setup.title());
+        let columns = [SHARPNESS[0].clone(), SHARPNESS[2].clone()];
+        let chart = report::chart(title, "sharpness / (2/η)", &panels, &columns);
+        report::save(&report::logarithmic(chart), &setup.folder, NAME)?;
     }
-    print_rows(&panels);
-    let title = format!("{}, squared error, η = {lr}, batches of {batch_size}", setup.title());
-    let columns = [SHARPNESS[0].clone(), SHARPNESS[2].clone()];
-    let chart = report::chart(title, "sharpness / (2/η)", &panels, &columns);
-    report::save(&report::logarithmic(chart), &setup.folder, NAME)?;
     verdicts(&panels).finish(&setup.folder)
 }
 
@@ -92,9 +90,9 @@ fn print_rows(panels: &[Panel]) {
 
 fn verdicts(panels: &[Panel]) -> Verdicts {
     let mut verdicts = Verdicts::default();
-    // The flat start comes last.
-    let (sharp, flat) = panels.split_at(panels.len() - 1);
-    of_sharp_starts(&mut verdicts, sharp);
+    let is_flat = |panel: &&Panel| panel.name.starts_with(FLAT);
+    let (flat, sharp): (Vec<&Panel>, Vec<&Panel>) = panels.iter().partition(is_flat);
+    of_sharp_starts(&mut verdicts, &sharp);
     let [mini, full] = [Measure::MiniBatchSharpness, Measure::FullBatchSharpness];
     let rise =
         |panel: &Panel, measure: &Measure| Some((panel.first(measure)?, panel.last(measure)?));
@@ -104,30 +102,31 @@ fn verdicts(panels: &[Panel]) -> Verdicts {
         .collect();
     verdicts.add(
         "flat start: mini-batch and full-batch sharpness begin below half of 2/η and at least double",
-        &rises.iter().map(|(first, last)| *first < 0.5 && *last > 2.0 * first).collect::<Vec<_>>(),
+        rises.iter().map(|(first, last)| *first < 0.5 && *last > 2.0 * first),
         rises.iter().map(|(a, b)| format!("{a:.3} to {b:.3}")).collect::<Vec<_>>().join(", "),
     );
     let end = flat.iter().find_map(|panel| panel.last(&mini));
     let ratios = sharp.iter().filter_map(|panel| Some(panel.last(&mini)? / end?));
     verdicts.add(
         "the start is forgotten: mini-batch sharpness ends where it ends from a flat start (within 15%)",
-        &ratios.map(|ratio| (NEAR.0..=NEAR.1).contains(&ratio)).collect::<Vec<_>>(),
+        ratios.map(|ratio| (NEAR.0..=NEAR.1).contains(&ratio)),
         each(panels, |panel| panel.last(&mini).map_or("-".into(), |last| format!("{last:.3}"))),
     );
     verdicts
 }
 
-fn of_sharp_starts(verdicts: &mut Verdicts, sharp: &[Panel]) {
+fn of_sharp_starts(verdicts: &mut Verdicts, sharp: &[&Panel]) {
     let full = Measure::FullBatchSharpness;
     let least = |panel: &Panel| {
         let early = panel.curve(&full).into_iter().filter(|point| point.0 <= AT_ONCE);
         early.map(|point| point.1).fold(f64::INFINITY, f64::min)
     };
-    let starts = sharp.iter().filter_map(|panel| Some((panel.first(&full)?, least(panel))));
+    let starts =
+        sharp.iter().copied().filter_map(|panel| Some((panel.first(&full)?, least(panel))));
     verdicts.add(
         "sharp starts: full-batch sharpness begins above 2/η and is below it within 30 steps",
-        &starts.flat_map(|(start, least)| [start > 1.0, least < 1.0]).collect::<Vec<_>>(),
-        each(sharp, |panel| {
+        starts.flat_map(|(start, least)| [start > 1.0, least < 1.0]),
+        each(sharp.iter().copied(), |panel| {
             let start = panel.first(&full).unwrap_or(f64::NAN);
             format!("{start:.3} at the start, lowest {:.3}", least(panel))
         }),
@@ -138,11 +137,11 @@ fn of_sharp_starts(verdicts: &mut Verdicts, sharp: &[Panel]) {
         let highest = early.map(|point| point.1).fold(f64::NEG_INFINITY, f64::max);
         (losses.first().map_or(f64::NAN, |point| point.1), highest)
     };
-    let parts = sharp.iter().map(losses).map(|(first, highest)| highest > 1.1 * first);
+    let parts = sharp.iter().copied().map(losses).map(|(first, highest)| highest > 1.1 * first);
     verdicts.add(
         "sharp starts: they are catapults, the loss goes up first (by more than a tenth)",
-        &parts.collect::<Vec<_>>(),
-        each(sharp, |panel| {
+        parts,
+        each(sharp.iter().copied(), |panel| {
             let (first, highest) = losses(panel);
             format!("loss {first:.3} at the start, highest {highest:.3}")
         }),

@@ -37,7 +37,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let mut panels = Vec::new();
     for (steps, lr, batch_size) in stages {
-        let stage = options.applied_to(Stage { steps, lr, batch_size });
+        let stage = options.applied_to(Stage { steps, lr, batch_size }, n);
         let batching = Batching::Of { batch_size, n_samples: n };
         let edge =
             SgdStabilityConfig::new(stage.lr).with_momentum(BETA).with_batching(batching).init()?;
@@ -103,7 +103,7 @@ fn verdicts(panels: &[Panel], lrs: &[f64]) -> Verdicts {
         let other = panels[which].level_over(&batch, limits(lrs[which])[1 - limit]);
         verdicts.add(
             &format!("{who}: batch sharpness settles at {edge} (within 15%)"),
-            &level.iter().map(|level| inside(level, NEAR)).collect::<Vec<_>>(),
+            level.iter().map(|level| inside(level, NEAR)),
             format!(
                 "{}; in units of the other limit {}",
                 text(level.as_ref()),
@@ -114,14 +114,14 @@ fn verdicts(panels: &[Panel], lrs: &[f64]) -> Verdicts {
     let levels: Vec<_> = panels.iter().filter_map(|panel| panel.level(&batch)).collect();
     verdicts.add(
         "batch sharpness settles at the edge of orthogonal samples, whatever the batch size (within 15%)",
-        &levels.iter().map(|level| inside(level, NEAR)).collect::<Vec<_>>(),
+        levels.iter().map(|level| inside(level, NEAR)),
         each(panels, |panel| text(panel.level(&batch).as_ref())),
     );
     let mini = Measure::MiniBatchSharpness;
     let levels: Vec<_> = panels.iter().filter_map(|panel| panel.level(&mini)).collect();
     verdicts.add(
         "mini-batch sharpness settles between that edge and twice it",
-        &levels.iter().map(|level| inside(level, (1.0, 2.0))).collect::<Vec<_>>(),
+        levels.iter().map(|level| inside(level, (1.0, 2.0))),
         each(panels, |panel| text(panel.level(&mini).as_ref())),
     );
     verdicts

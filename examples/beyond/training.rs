@@ -2,30 +2,15 @@
 
 use std::path::PathBuf;
 
-use burn::tensor::{Device, Tensor};
-use serde::Serialize;
-
 use crate::experiment::images::{
     Architecture, ImageOptions, Images, LossName, Network, check_batch_size,
 };
-use crate::experiment::run::Job;
 use crate::experiment::schedule::{Schedule, Stage};
+use crate::experiment::training::Training;
 use crate::experiment::update::{Optimized, Optimizer, Update};
 use crate::report::Panel;
 use crate::support::error::Result;
 use crate::support::mlp::Batch;
-
-/// Everything that determines a run.
-#[derive(Serialize)]
-pub struct Setting<'a> {
-    pub data: &'a str,
-    pub network: &'a str,
-    pub loss: &'a str,
-    pub init_scale: f64,
-    pub optimizer: Optimizer,
-    pub schedule: &'a Schedule,
-    pub seed: u64,
-}
 
 /// A run to be made.
 #[derive(Clone, Debug)]
@@ -56,19 +41,12 @@ impl Plan {
             edge: 2.0 / lr,
         }
     }
-
-    /// The loss of a batch.
-    pub fn loss(&self) -> impl Fn(&Network, Batch) -> Tensor<1> + Copy + 'static {
-        let which = self.loss;
-        move |model: &Network, batch: Batch| which.of(model, batch)
-    }
 }
 
 /// The data and the network of a part.
 pub struct Setup<'a> {
     options: &'a ImageOptions,
     architecture: Architecture,
-    device: Device,
     pub data: Images,
     /// Of the part.
     pub folder: PathBuf,
@@ -90,7 +68,7 @@ impl<'a> Setup<'a> {
         println!("== {name} ==\ndata:    {}", data.description);
         println!("network: {}", architecture.describe());
         let folder = options.folder("beyond").join(name);
-        Ok(Self { options, architecture, device, data, folder })
+        Ok(Self { options, architecture, data, folder })
     }
 
     /// The data and the network, for titles.
@@ -100,39 +78,24 @@ impl<'a> Setup<'a> {
 
     /// The run of a plan.
     pub fn train(&self, plan: &Plan) -> Result<Panel> {
-        self.train_by(plan, &mut Optimized::new(plan.optimizer, plan.loss()))
+        self.train_by(plan, &mut Optimized::new(plan.optimizer, plan.loss.closure()))
     }
 
     /// The run of a plan whose steps are those of `update`.
     pub fn train_by(&self, plan: &Plan, update: &mut dyn Update<Network, Batch>) -> Result<Panel> {
         for stage in &plan.schedule.stages {
-            check_batch_size(stage.batch_size, self.data.n)?;
+            check_batch_size("samples", stage.batch_size, self.data.n)?;
         }
-        let seed = self.options.seed;
-        let network = self.architecture.describe();
-        let setting = Setting {
-            data: &self.data.description,
-            network: &network,
-            loss: plan.loss.describe(),
+        let training = Training {
+            architecture: self.architecture.clone(),
+            loss: plan.loss,
             init_scale: plan.init_scale,
             optimizer: plan.optimizer,
-            schedule: &plan.schedule,
-            seed,
+            schedule: plan.schedule.clone(),
         };
-        let path = self.folder.join(&plan.folder);
         let title = format!("{}, {}, {}", self.title(), plan.loss.describe(), plan.name);
-        let job = Job {
-            folder: &path,
-            title: &title,
-            setting: &setting,
-            schedule: &plan.schedule,
-            seed,
-            device: self.options.device.name(),
-            data: &self.data.batch,
-            loss: plan.loss(),
-        };
-        let model = self.architecture.init(&self.data, plan.init_scale, seed, &self.device);
-        let done = job.run(model, update)?;
+        let path = self.folder.join(&plan.folder);
+        let done = training.run_by(self.options, &self.data, &path, &title, update)?;
         Ok(Panel {
             name: plan.name.clone(),
             batch_size: plan.schedule.stages[0].batch_size,

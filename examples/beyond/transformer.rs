@@ -6,6 +6,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use burn_sharpness::observe::Measure;
+use serde::Serialize;
 
 use crate::Options;
 use crate::experiment::images::ImageOptions;
@@ -17,9 +18,17 @@ use crate::report::{self, NEAR, Panel, SHARPNESS, inside, text};
 use crate::support::error::Result;
 use crate::support::networks::language_model::{LanguageModel, LanguageModelConfig};
 use crate::support::text::Text;
-use crate::training::Setting;
 
 const NAME: &str = "transformer";
+
+/// Everything that determines a run.
+#[derive(Serialize)]
+struct Setting<'a> {
+    data: &'a str,
+    network: &'a str,
+    schedule: &'a Schedule,
+    seed: u64,
+}
 
 /// Characters before the one that is predicted.
 const CONTEXT: usize = 32;
@@ -38,7 +47,7 @@ pub fn run(options: &Options) -> Result<()> {
         true => Stage { steps: 2500, lr: 0.5, batch_size: 16 },
         false => Stage { steps: 60_000, lr: 0.2, batch_size: 16 },
     };
-    let stage = options.applied_to(stage);
+    let stage = options.applied_to(stage, n);
     println!("== {NAME} ==");
     println!("data:    {n} windows of {CONTEXT} characters of \"As You Like It\"");
     let network = format!("decoder with {n_layers} layers of width {width}");
@@ -90,15 +99,7 @@ fn train(
     let schedule = Schedule { num_batches: 4, full_every, ..schedule };
     let [n, _] = data.dims();
     let data_name = format!("{n} windows of {CONTEXT} characters");
-    let setting = Setting {
-        data: &data_name,
-        network,
-        loss: "cross-entropy",
-        init_scale: 1.0,
-        optimizer: Optimizer::Sgd,
-        schedule: &schedule,
-        seed: options.seed,
-    };
+    let setting = Setting { data: &data_name, network, schedule: &schedule, seed: options.seed };
     let path =
         options.folder("beyond").join(NAME).join(format!("lr{}_b{}", stage.lr, stage.batch_size));
     let title = format!("{data_name}, {network}, SGD, η = {}, b = {}", stage.lr, stage.batch_size);
@@ -135,7 +136,7 @@ fn verdicts(panel: &Panel) -> Verdicts {
     for (measure, range, statement) in statements {
         let level = panel.level(measure);
         let parts: Vec<bool> = level.iter().map(|level| inside(level, range)).collect();
-        verdicts.add(statement, &parts, text(level.as_ref()));
+        verdicts.add(statement, parts, text(level.as_ref()));
     }
     let rises: Vec<(f64, f64)> = [&mini, &full]
         .iter()
@@ -143,7 +144,7 @@ fn verdicts(panel: &Panel) -> Verdicts {
         .collect();
     verdicts.add(
         "progressive sharpening: mini-batch and full-batch sharpness settle at more than twice what they start at",
-        &rises.iter().map(|(first, level)| *level > 2.0 * first).collect::<Vec<_>>(),
+        rises.iter().map(|(first, level)| *level > 2.0 * first),
         rises.iter().map(|(a, b)| format!("{a:.3} to {b:.3}")).collect::<Vec<_>>().join(", "),
     );
     verdicts

@@ -110,12 +110,14 @@ impl Options {
         }
     }
 
-    fn sizes(&self) -> Vec<usize> {
+    /// Those that are asked for, or else all that the data has.
+    fn sizes(&self, n_samples: usize) -> Vec<usize> {
         let all = match self.images.is_quick() {
             true => vec![1, 4, 16, 64, 256, 1024],
             false => vec![1, 4, 16, 64, 256, 1024, 4096],
         };
-        self.sizes.clone().unwrap_or(all)
+        let mine = || all.into_iter().filter(|b| *b <= n_samples).collect();
+        self.sizes.clone().unwrap_or_else(mine)
     }
 
     fn check(&self, n_samples: usize) -> Result<()> {
@@ -124,7 +126,7 @@ impl Options {
             ("steps", self.stage().steps, ROWS, "at least 100"),
             ("num-batches", self.num_batches, 1, "at least 1"),
             ("hidden", self.hidden.iter().flatten().min().copied().unwrap_or(1), 1, "at least 1"),
-            ("sizes", self.sizes().len(), 1, "at least one size"),
+            ("sizes", self.sizes(n_samples).len(), 1, "at least one size"),
         ];
         for (option, value, least, expected) in counts {
             if value < least {
@@ -137,8 +139,8 @@ impl Options {
                 return Err(ExampleError::Option { option, value, expected });
             }
         }
-        let sizes = self.sizes().into_iter().chain([self.stage().batch_size]);
-        sizes.into_iter().try_for_each(|size| check_batch_size(size, n_samples))
+        check_batch_size("batch-size", self.stage().batch_size, n_samples)?;
+        self.sizes(n_samples).into_iter().try_for_each(|b| check_batch_size("sizes", b, n_samples))
     }
 }
 
@@ -180,7 +182,7 @@ fn train(
     let schedule = Schedule { full_every: 0, ..Schedule::of(stage, ROWS) };
     let at = COMPARED.map(|row| if row == ROWS { stage.steps } else { row * schedule.every });
     let draws = Draws {
-        batch_sizes: options.sizes(),
+        batch_sizes: options.sizes(data.n),
         num_batches: options.num_batches,
         seed: Stream::Noise.seed(images.seed),
     };
@@ -215,5 +217,6 @@ fn train(
     };
     let model = architecture.init(data, options.init_scale, images.seed, &device);
     let finished = job.run(model, &mut watched)?;
+    watched.read_finished()?;
     Ok((finished, watched.moments))
 }

@@ -139,6 +139,21 @@ pub struct Watched<F> {
 
 const FILE: &str = "moments.json";
 
+impl<F> Watched<F> {
+    /// The results of a run that had come to its end before: no checkpoint has the last of them.
+    pub fn read_finished(&mut self) -> Result<()> {
+        if self.moments.is_empty() {
+            self.moments = read_moments(&self.file)?;
+        }
+        Ok(())
+    }
+}
+
+fn read_moments(path: &Path) -> Result<Vec<Moment>> {
+    let Some(value) = read_json(path)? else { return Ok(Vec::new()) };
+    serde_json::from_value(value).map_err(|e| ExampleError::checkpoint(path, e))
+}
+
 impl<F> Update<Network, Batch> for Watched<F>
 where
     F: Fn(&Network, Batch) -> Tensor<1>,
@@ -171,10 +186,7 @@ where
     }
 
     fn load(&mut self, folder: &Path) -> Result<()> {
-        let path = folder.join(FILE);
-        let Some(value) = read_json(&path)? else { return Ok(()) };
-        let moments = serde_json::from_value(value);
-        self.moments = moments.map_err(|e| ExampleError::checkpoint(&path, e))?;
+        self.moments = read_moments(&folder.join(FILE))?;
         Ok(())
     }
 }

@@ -162,18 +162,18 @@ impl Seen {
         verdicts.add(
             "claim 13: at the edge λmax of the mini-batch Hessian is that of the mini-batch Gauss-Newton matrix \
              within 10%, at every batch size",
-            &near(true),
+            near(true),
             words(true, ratio),
         );
         verdicts.add(
             "claim 13 before the edge: the same at the initial weights and while curvature rises",
-            &near(false),
+            near(false),
             words(false, ratio),
         );
         let overlaps = all(true).filter_map(|(_, size)| mean(size, |tops| tops.overlap));
         verdicts.add(
             "at the edge their top eigenvectors agree, too: mean overlap above 0.9 at every batch size",
-            &overlaps.map(|overlap| overlap.mean >= AGREES).collect::<Vec<_>>(),
+            overlaps.map(|overlap| overlap.mean >= AGREES),
             words(true, |tops| tops.overlap),
         );
         let errors: Vec<f64> = all(true)
@@ -184,7 +184,7 @@ impl Seen {
             .collect();
         verdicts.add(
             "λmax of the Gauss-Newton matrix is twice that of the tangent kernel JJᵀ/b (within 0.1%)",
-            &errors.iter().map(|error| *error < 1e-3).collect::<Vec<_>>(),
+            errors.iter().map(|error| *error < 1e-3),
             format!("largest deviation {:.1e}", errors.iter().copied().fold(0.0, f64::max)),
         );
         verdicts

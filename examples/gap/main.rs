@@ -9,6 +9,7 @@
 #[path = "../support/experiment/mod.rs"]
 mod experiment;
 mod frozen;
+mod record;
 #[path = "../support/mod.rs"]
 mod support;
 mod trained;
@@ -65,7 +66,7 @@ struct Options {
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
 
-    /// Step size η of all runs [default: 0.25; CIFAR-10: 0.02]
+    /// Step size η of all runs, and of those that --runs takes [default: 0.25; CIFAR-10: 0.02]
     #[arg(long, value_name = "ETA")]
     lr: Option<f64>,
 }
@@ -108,6 +109,10 @@ fn run(options: &Options) -> Result<()> {
             convergence: (256, 20_000),
         },
     };
+    // As many as the data have, where nothing is asked for.
+    let n = options.images.samples.unwrap_or(if quick { 1797 } else { 8192 });
+    sizes.frozen.retain(|b| *b <= n);
+    sizes.convergence.0 = sizes.convergence.0.min(n);
     sizes.frozen = options.sizes.clone().unwrap_or(sizes.frozen);
     sizes.steps = options.steps.unwrap_or(sizes.steps);
     sizes.lr = options.lr.unwrap_or(sizes.lr);

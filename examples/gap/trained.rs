@@ -28,7 +28,7 @@ pub fn run(
     let device = options.images.device.open()?.autodiff();
     let data = options.images.data(architecture, &device)?;
     let runs = match &options.runs {
-        Some(folder) => read_runs(folder)?,
+        Some(folder) => read_runs(folder, &data.description, options.lr)?,
         None => train_runs(options, architecture, &data, sizes, folder)?,
     };
     let mut ends: Vec<End> =
@@ -39,7 +39,7 @@ pub fn run(
         "{:>8}{:>6}{:>14}{:>14}{:>12}{:>10}{:>8}",
         "η", "b", "mini-batch", "full batch", "gap", "± s.e.", "2/η"
     );
-    for End { stage, mini, full, gap, standard_error } in &ends {
+    for End { stage, mini, full, gap, standard_error, .. } in &ends {
         let Stage { lr, batch_size, .. } = stage;
         println!(
             "{lr:>8}{batch_size:>6}{mini:>14.3}{full:>14.3}{gap:>12.3}{standard_error:>10.3}{:>8}",
@@ -78,10 +78,11 @@ fn train_runs(
     Ok(runs)
 }
 
-/// The runs in the folders of a folder, as far as they got.
-fn read_runs(folder: &Path) -> Result<Vec<(Stage, History)>> {
+/// The runs in the folders of a folder that came to their end: on these data, with squared error, and with the same
+/// network and step size.
+fn read_runs(folder: &Path, data: &str, lr: Option<f64>) -> Result<Vec<(Stage, History)>> {
     let unreadable = |source| ExampleError::Read { path: folder.to_path_buf(), source };
-    let mut runs = Vec::new();
+    let (mut runs, mut kinds) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         let file = path.join("setting.json");
@@ -89,9 +90,21 @@ fn read_runs(folder: &Path) -> Result<Vec<(Stage, History)>> {
         let stage = serde_json::from_value(setting["schedule"]["stages"][0].clone());
         let stage: Stage =
             stage.map_err(|e| ExampleError::Read { path: file, source: e.into() })?;
-        runs.push((stage, History::read(&path.join("history.jsonl"))?));
+        let is_finished = path.join("finished.json").exists();
+        let is_of_kind = setting["data"] == data && setting["loss"] == "mse";
+        if is_finished && is_of_kind && lr.is_none_or(|lr| lr == stage.lr) {
+            kinds.push(format!("η = {}, {}", stage.lr, setting["architecture"]));
+            runs.push((stage, History::read(&path.join("history.jsonl"))?));
+        }
     }
-    Ok(runs)
+    match kinds.iter().find(|kind| **kind != kinds[0]) {
+        Some(other) => Err(ExampleError::Option {
+            option: "runs",
+            value: format!("a folder of runs with {} and with {other}", kinds[0]),
+            expected: "one of runs of the same network and step size: choose the latter by --lr",
+        }),
+        None => Ok(runs),
+    }
 }
 
 /// Levels of a run at its own edge.
@@ -99,7 +112,10 @@ struct End {
     stage: Stage,
     mini: f64,
     full: f64,
+    /// Of `full`.
+    full_error: f64,
     gap: f64,
+    /// Of `gap`.
     standard_error: f64,
 }
 
@@ -109,7 +125,8 @@ impl End {
         let full = plateau(history, &Measure::FullBatchSharpness)?;
         let gap = mini.mean - full.mean;
         let standard_error = mini.standard_error.hypot(full.standard_error);
-        Some(Self { stage, mini: mini.mean, full: full.mean, gap, standard_error })
+        let (mini, full, full_error) = (mini.mean, full.mean, full.standard_error);
+        Some(Self { stage, mini, full, full_error, gap, standard_error })
     }
 
     fn x(&self) -> f64 {
@@ -118,37 +135,39 @@ impl End {
 }
 
 fn judge_trained(ends: &[End], n: usize, verdicts: &mut Verdicts) {
-    let fit = |from: usize, to: usize| {
+    // Two points lie on a power law always.
+    let fit = |points: Vec<PowerLawPoint>| PowerLaw::fit(&points).filter(|law| law.n_points > 2);
+    let fit_gaps = |from: usize, to: usize| {
         let inside = ends.iter().filter(|end| (from..=to).contains(&end.stage.batch_size));
         let point = |end: &End| PowerLawPoint {
             x: 1.0 / end.x(),
             y: end.gap,
             standard_error: end.standard_error,
         };
-        PowerLaw::fit(&inside.map(point).collect::<Vec<_>>())
+        fit(inside.map(point).collect())
     };
     let parts = [(10, 100, 0.7), (100, n.min(1000), 1.0)];
     let (mut holds, mut numbers) = (Vec::new(), Vec::new());
     for (from, to, expected) in parts {
-        if let Some(law) = fit(from, to) {
-            holds.push((law.exponent - expected).abs() <= 0.15);
-            numbers.push(format!("{from} to {to}: {}", exponent(&law)));
-        }
+        let law = fit_gaps(from, to);
+        holds.push(law.as_ref().map(|law| (law.exponent - expected).abs() <= 0.15));
+        let law = law.as_ref().map_or("fewer than three batch sizes".into(), exponent);
+        numbers.push(format!("{from} to {to}: {law}"));
     }
     verdicts.add(
         "claim 7: the gap where training ends is a power 0.7 ± 0.15 of 1/b for b from 10 to 100, and 1 ± 0.15 from \
          100 to 1000",
-        &holds,
+        holds,
         numbers.join("; "),
     );
     let full: Vec<_> = ends.iter().map(|end| format!("{:.3} ({})", end.full, end.x())).collect();
     let point =
-        |end: &End| PowerLawPoint { x: end.x(), y: end.full, standard_error: end.standard_error };
-    let law = PowerLaw::fit(&ends.iter().map(point).collect::<Vec<_>>());
+        |end: &End| PowerLawPoint { x: end.x(), y: end.full, standard_error: end.full_error };
+    let law = fit(ends.iter().map(point).collect());
     // The 99% quantile of χ²/ν is below 4 for 4 degrees of freedom and more.
     verdicts.add(
         "claim 8: full-batch sharpness by itself is no power of b (a single one is rejected, χ²/ν > 4)",
-        &law.iter().map(|law| law.reduced_chi_squared > 4.0).collect::<Vec<_>>(),
+        law.iter().map(|law| law.reduced_chi_squared > 4.0),
         format!("{}; {}", full.join(", "), law.as_ref().map_or(String::new(), exponent)),
     );
 }

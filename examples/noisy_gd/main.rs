@@ -163,7 +163,7 @@ fn run(options: &Options) -> Result<()> {
     let hidden = options.hidden.clone().unwrap_or(vec![if quick { 64 } else { 512 }; 2]);
     let architecture = Architecture::Mlp { hidden: hidden.clone() };
     let data = images.data(&architecture, &device)?;
-    check_batch_size(options.batch_size, data.n)?;
+    check_batch_size("batch-size", options.batch_size, data.n)?;
     let folder = images.folder("noisy_gd");
     println!("data:    {}", data.description);
     println!("network: {}", architecture.describe());
@@ -186,9 +186,6 @@ fn run(options: &Options) -> Result<()> {
             Err(error) => return Err(error),
         }
     }
-    if panels.is_empty() {
-        return Ok(());
-    }
     seen::print_table(&panels);
     let stage = options.stage();
     let title = format!(
@@ -198,7 +195,9 @@ fn run(options: &Options) -> Result<()> {
         stage.lr,
         stage.batch_size
     );
-    seen::draw(&panels, title, &folder)?;
+    if !panels.is_empty() {
+        seen::draw(&panels, title, &folder)?;
+    }
     println!("A picture of each run: {}/*/training.svg", folder.display());
     let mut verdicts = seen::verdicts(&panels);
     seen::alignment(&panels, &data.batch, &mut verdicts)?;

@@ -101,22 +101,22 @@ pub fn verdicts(panels: &[Panel]) -> Verdicts {
         at(Noise::Diagonal),
         at(Noise::Isotropic),
     ];
-    let parts: Vec<bool> = parts.into_iter().flatten().filter(|_| at_edge).collect();
+    let parts = parts.map(|part| part.filter(|_| at_edge));
     verdicts.add(
         "claim 12: full-batch sharpness stays well below 2/η (under 0.7 of it) for SGD and directional noise, \
          and comes to it (over 0.85) for diagonal and isotropic noise, as for gradient descent",
-        &parts,
+        parts,
         words(Measure::FullBatchSharpness, &EVERY),
     );
     let mut parts = Vec::new();
     for low in [Noise::Sampling, Noise::Directional] {
         for high in [Noise::Diagonal, Noise::Isotropic] {
-            parts.extend(full(low).zip(full(high)).map(|(low, high)| is_below(&low, &high)));
+            parts.push(full(low).zip(full(high)).and_then(|(low, high)| is_below(&low, &high)));
         }
     }
     verdicts.add(
         "its order: SGD and directional noise below diagonal and isotropic noise, by two standard errors",
-        &parts,
+        parts,
         words(Measure::FullBatchSharpness, &EVERY),
     );
     let pair = full(Noise::Sampling).zip(full(Noise::Directional));
@@ -124,15 +124,15 @@ pub fn verdicts(panels: &[Panel]) -> Verdicts {
     verdicts.add(
         "normal noise with the covariance of mini-batches does what mini-batches do: full-batch sharpness \
          within 20% of SGD's",
-        &close.into_iter().collect::<Vec<_>>(),
+        [close],
         words(Measure::FullBatchSharpness, &[Noise::Sampling, Noise::Directional]),
     );
     let mini = |noise| level(noise, &Measure::MiniBatchSharpness);
-    let between = [Noise::Sampling, Noise::Directional].into_iter().filter_map(mini);
+    let between = [Noise::Sampling, Noise::Directional].map(mini);
     verdicts.add(
         "claim 1 under normal noise, too: mini-batch sharpness settles between 2/η and 2·2/η for SGD and \
          directional noise",
-        &between.map(|r| (1.0..=2.0).contains(&r.mean)).collect::<Vec<_>>(),
+        between.map(|r| r.map(|r| (1.0..=2.0).contains(&r.mean))),
         words(Measure::MiniBatchSharpness, &EVERY),
     );
     verdicts
@@ -148,7 +148,7 @@ pub fn alignment(panels: &[Panel], data: &Batch, verdicts: &mut Verdicts) -> Res
     verdicts.add(
         "why: the variance of directional noise along the top eigenvector of the Hessian is over 10 times that of \
          diagonal and of isotropic noise with the same total",
-        &[directional > 10.0 * diagonal, directional > 10.0],
+        [directional > 10.0 * diagonal, directional > 10.0],
         format!(
             "in units of the mean variance per parameter, at the end of SGD's run: directional {directional:.1}, \
              diagonal {diagonal:.1}, isotropic 1"
@@ -160,7 +160,8 @@ pub fn alignment(panels: &[Panel], data: &Batch, verdicts: &mut Verdicts) -> Res
 const EVERY: [Noise; 5] =
     [Noise::None, Noise::Sampling, Noise::Directional, Noise::Diagonal, Noise::Isotropic];
 
-fn is_below(low: &Estimate, high: &Estimate) -> bool {
+/// Nothing can be said where an error is not known.
+fn is_below(low: &Estimate, high: &Estimate) -> Option<bool> {
     let error = low.standard_error.hypot(high.standard_error);
-    high.mean - low.mean > if error.is_finite() { 2.0 * error } else { 0.0 }
+    error.is_finite().then(|| high.mean - low.mean > 2.0 * error)
 }

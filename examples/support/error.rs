@@ -51,8 +51,10 @@ pub enum ExampleError {
     #[error("{asked} samples were asked for, the data holds {found}; run with `--samples {found}`")]
     TooFewSamples { asked: usize, found: usize },
 
-    #[error("--batch-size is {batch_size} with {samples} samples; choose one from 1 to {samples}")]
-    BatchSize { batch_size: usize, samples: usize },
+    #[error(
+        "--{option} asks for batches of {batch_size} with {samples} samples; choose from 1 to {samples}"
+    )]
+    BatchSize { option: &'static str, batch_size: usize, samples: usize },
 
     #[error("--{option} is {value}; it must be {expected}")]
     Option { option: &'static str, value: String, expected: &'static str },
@@ -71,8 +73,8 @@ pub enum ExampleError {
     DeviceFailed { name: &'static str, message: String },
 
     #[error(
-        "the training diverged: the loss is {loss} at step {step}; run with an --lr below {lr}, or \
-         with a smaller --init-scale"
+        "the training diverged: the loss, or its curvature, is {loss} at step {step}; run with an --lr below \
+         {lr}, or with a smaller --init-scale"
     )]
     Diverged { step: usize, loss: f64, lr: f64 },
 

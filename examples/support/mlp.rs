@@ -90,7 +90,11 @@ impl Training {
         seed: u64,
     ) -> Result<Self> {
         if !(1..=n_samples).contains(&batch_size) {
-            return Err(ExampleError::BatchSize { batch_size, samples: n_samples });
+            return Err(ExampleError::BatchSize {
+                option: "batch-size",
+                batch_size,
+                samples: n_samples,
+            });
         }
         let order = Order::new(n_samples, seed);
         Ok(Self { order, batch_size, optimizer: optimizer.init(), lr, step: 0 })

@@ -56,7 +56,7 @@ pub struct BatchSharpnessConfig {
 impl BatchSharpnessConfig {
     /// The estimator for `loss`, a closure from model and batch to one number.
     pub fn init<F>(&self, loss: F) -> BatchSharpness<F> {
-        BatchSharpness { config: self.clone(), loss, n_measured: 0 }
+        BatchSharpness { config: self.clone(), loss, n_measured: 0, n_live: 0 }
     }
 
     pub(super) fn monte_carlo(&self) -> MonteCarlo {
@@ -82,6 +82,8 @@ pub struct BatchSharpness<F> {
     pub(crate) config: BatchSharpnessConfig,
     pub(super) loss: F,
     pub(crate) n_measured: u64,
+    /// Measurements of live batches so far.
+    pub(super) n_live: u64,
 }
 
 /// One measurement of batch sharpness.

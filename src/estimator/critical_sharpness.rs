@@ -42,7 +42,7 @@ pub struct CriticalSharpnessConfig {
 impl CriticalSharpnessConfig {
     /// The estimator for `loss`, which must be a mean over samples where there is more than one chunk.
     pub fn init<F>(&self, loss: F) -> CriticalSharpness<F> {
-        CriticalSharpness { config: self.clone(), loss }
+        CriticalSharpness { config: self.clone(), loss, n_measured: 0 }
     }
 
     fn check(&self) -> Result<()> {
@@ -82,6 +82,8 @@ impl CriticalSharpnessConfig {
 pub struct CriticalSharpness<F> {
     config: CriticalSharpnessConfig,
     loss: F,
+    /// Measurements so far: each has noise of its own, in the mode that has noise.
+    n_measured: u64,
 }
 
 /// The change of the loss by a step; flat within its rounding, 32ε|L|.
@@ -137,7 +139,7 @@ impl<F> CriticalSharpness<F> {
     ///
     /// # Errors
     /// As [`FullBatchHessian::new`]; [`Error::InvalidSetting`].
-    pub fn measure<M, S>(&self, model: &M, data: &S) -> Result<CriticalSharpnessMeasurement>
+    pub fn measure<M, S>(&mut self, model: &M, data: &S) -> Result<CriticalSharpnessMeasurement>
     where
         M: Module,
         S: Samples,
@@ -151,7 +153,7 @@ impl<F> CriticalSharpness<F> {
     /// # Errors
     /// As [`measure`](Self::measure), and a direction of another space.
     pub fn measure_along<M, S>(
-        &self,
+        &mut self,
         model: &M,
         data: &S,
         direction: &ParamVector,
@@ -165,7 +167,7 @@ impl<F> CriticalSharpness<F> {
     }
 
     fn search<M, S>(
-        &self,
+        &mut self,
         model: &M,
         data: &S,
         direction: Option<&ParamVector>,
@@ -178,7 +180,8 @@ impl<F> CriticalSharpness<F> {
         let began = Instant::now();
         self.config.check()?;
         let CriticalSharpnessConfig { chunk_size, mode, .. } = self.config;
-        let state = ModelState::in_mode(model, mode)?;
+        let state = ModelState::in_mode(model, mode)?.with_measurement(self.n_measured);
+        self.n_measured += 1;
         let memory = ChunkMemory::Recompute;
         let (loss, of) = (&self.loss, Borrowed(data));
         let whole = FullBatchHessian::at(state.clone(), model, of, loss, chunk_size, memory)?;

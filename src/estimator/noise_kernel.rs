@@ -168,10 +168,12 @@ impl<F> NoiseKernel<F> {
         let last = top.last().map_or(0.0, |last| (eta * last).max(0.0));
         let can_add = share(last) - 0.5;
         let rest_trace = rest.mean.max(f64::MIN_POSITIVE);
+        // A sum without bound is one without noise too, where the factor is zero.
+        let scaled = |sum: f64| if sum.is_finite() { factor * sum } else { sum };
         Ok(NoiseKernelMeasurement {
-            norm: rest.affine(factor * of_top, 0.5 * factor * eta),
+            norm: rest.affine(scaled(of_top), 0.5 * factor * eta),
             first_order: 0.5 * factor * eta * trace.mean,
-            rest_can_add: factor * eta * rest_trace * can_add,
+            rest_can_add: scaled(eta * rest_trace * can_add),
             trace,
             top,
             converged: pairs.converged(),

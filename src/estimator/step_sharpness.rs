@@ -12,7 +12,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::monte_carlo::Group;
-use super::{BatchSharpness, MeanOfRatios, RatioOfMeans};
+use super::{BatchSharpness, Draws, MeanOfRatios, RatioOfMeans};
 use crate::batch::{self, Batch};
 use crate::compiled::PreparedLoss;
 use crate::error::{Error, Result};
@@ -170,7 +170,7 @@ impl<F> BatchSharpness<F> {
     /// # Errors
     /// As [`HessianOperator::new`](crate::HessianOperator::new), and a step of another space.
     pub fn measure_step_live<M, B>(
-        &self,
+        &mut self,
         model: &M,
         batch: B,
         step: &ParamVector,
@@ -180,7 +180,12 @@ impl<F> BatchSharpness<F> {
         B: Batch,
         F: Fn(&M, B) -> Tensor<1>,
     {
-        let state = ModelState::in_mode(model, self.config.mode)?;
+        let draw = match self.config.draws {
+            Draws::Fresh => self.n_live,
+            Draws::Fixed => 0,
+        };
+        self.n_live += 1;
+        let state = ModelState::in_mode(model, self.config.mode)?.with_measurement(draw);
         batch::signature(&batch, state.space().device())?;
         let prepared = PreparedLoss::of(model, &state, &batch, &self.loss)?;
         let lanes = HessianLanes::at(&state, 1, &batch::tensors(batch), &prepared)?;

@@ -6,11 +6,11 @@
 use burn_backend::{DType, DeviceSettings, Shape, Slice, TensorData};
 use burn_ir::{
     ActivationOperationIr as Activation, BaseOperationIr as Base, BinaryOpIr, BoolOperationIr,
-    CastOpIr, CatOpIr, CreationOpIr, DimOpIr, FlipOpIr, FloatOperationIr as Float, GatherOpIr,
+    CastOpIr, CatOpIr, CreationOpIr, DimOpIr, FloatOperationIr as Float, GatherOpIr,
     IntOperationIr, MaskFillOpIr, MatmulOpIr, MaxPool1dOpIr, MaxPool1dWithIndicesOpIr,
     MaxPool2dOpIr, MaxPool2dWithIndicesOpIr, ModuleOperationIr, NumericOperationIr as Numeric,
-    OperationIr, PermuteOpIr, ReduceDimOpIr, ReduceOpIr, ScalarIr, ScalarOpIr, ShapeOpIr,
-    SliceOpIr, SortOpIr, SwapDimsOpIr, TensorId, TensorIr, TensorStatus, UnaryOpIr,
+    OperationIr, PermuteOpIr, ReduceDimOpIr, ScalarIr, ScalarOpIr, ShapeOpIr, SliceOpIr, SortOpIr,
+    SwapDimsOpIr, TensorId, TensorIr, TensorStatus, UnaryOpIr,
 };
 
 /// Recorded data of a constant, and the tensor that holds it.
@@ -80,7 +80,7 @@ impl Emitter {
 
     pub fn ones(&mut self, shape: Shape, dtype: DType) -> TensorIr {
         let op = CreationOpIr::create(shape, dtype, || self.fresh_id());
-        self.push(OperationIr::BaseFloat(Base::Ones(op)))
+        self.base(dtype, Base::Ones(op))
     }
 
     fn binary_op(&mut self, x: &TensorIr, y: &TensorIr) -> BinaryOpIr {
@@ -164,22 +164,6 @@ impl Emitter {
         self.numeric(x, Numeric::SumDim(op))
     }
 
-    /// Sum of everything, shape `[1]`.
-    pub fn sum(&mut self, x: &TensorIr) -> TensorIr {
-        let op = ReduceOpIr::create(x.clone(), || self.fresh_id());
-        self.numeric(x, Numeric::Sum(op))
-    }
-
-    pub fn cumprod(&mut self, x: &TensorIr, axis: usize) -> TensorIr {
-        let op = DimOpIr::create(x.clone(), axis, || self.fresh_id());
-        self.numeric(x, Numeric::CumProd(op))
-    }
-
-    pub fn cumsum(&mut self, x: &TensorIr, axis: usize) -> TensorIr {
-        let op = DimOpIr::create(x.clone(), axis, || self.fresh_id());
-        self.numeric(x, Numeric::CumSum(op))
-    }
-
     fn float_unary(&mut self, x: &TensorIr, variant: impl FnOnce(UnaryOpIr) -> Float) -> TensorIr {
         let op = UnaryOpIr::create(x.clone(), || self.fresh_id());
         self.push(OperationIr::Float(x.dtype, variant(op)))
@@ -261,11 +245,11 @@ impl Emitter {
         self.push(OperationIr::Activation(Activation::Sigmoid(op)))
     }
 
-    /// A base operation on tensors of the kind of `x`: floats, ints or bools.
-    fn base(&mut self, x: &TensorIr, op: Base) -> TensorIr {
-        self.push(if x.dtype.is_float() {
+    /// A base operation on tensors of the kind of `dtype`: floats, ints or bools.
+    fn base(&mut self, dtype: DType, op: Base) -> TensorIr {
+        self.push(if dtype.is_float() {
             OperationIr::BaseFloat(op)
-        } else if x.dtype.is_bool() {
+        } else if dtype.is_bool() {
             OperationIr::BaseBool(op)
         } else {
             OperationIr::BaseInt(op)
@@ -274,17 +258,17 @@ impl Emitter {
 
     pub fn reshape(&mut self, x: &TensorIr, shape: Shape) -> TensorIr {
         let op = ShapeOpIr::reshape(x.clone(), shape, || self.fresh_id());
-        self.base(x, Base::Reshape(op))
+        self.base(x.dtype, Base::Reshape(op))
     }
 
     pub fn expand(&mut self, x: &TensorIr, shape: Shape) -> TensorIr {
         let op = ShapeOpIr::expand(x.clone(), shape, || self.fresh_id());
-        self.base(x, Base::Expand(op))
+        self.base(x.dtype, Base::Expand(op))
     }
 
     pub fn permute(&mut self, x: &TensorIr, axes: Vec<usize>) -> TensorIr {
         let op = PermuteOpIr::create(x.clone(), axes, || self.fresh_id());
-        self.base(x, Base::Permute(op))
+        self.base(x.dtype, Base::Permute(op))
     }
 
     /// x y of the last two dimensions, broadcasting over the others.
@@ -299,22 +283,33 @@ impl Emitter {
         self.broadcast_to(&zero, &shape)
     }
 
-    /// `indices[i, ..] + i · step`.
+    /// `indices[i, ..] + i · step`, in a dtype at least as wide as that of the device's indices: bytes
+    /// would wrap.
     pub fn offset_by_row(&mut self, indices: &TensorIr, step: usize) -> TensorIr {
+        let indices = self.widened(indices);
         let dtype = indices.dtype;
         let scalar = |c: usize| ScalarIr::new(c as i64, &dtype);
         let mut shape = vec![1; indices.shape.num_dims()];
         shape[0] = indices.shape[0];
-        let ones = CreationOpIr::create(shape.into(), dtype, || self.fresh_id());
-        let ones = self.push(OperationIr::BaseInt(Base::Ones(ones)));
+        let ones = self.ones(shape.into(), dtype);
         let count = DimOpIr::create(ones, 0, || self.fresh_id());
         let count = self.push(OperationIr::NumericInt(dtype, Numeric::CumSum(count)));
         let row = ScalarOpIr::create(count, scalar(1), || self.fresh_id());
         let row = self.push(OperationIr::NumericInt(dtype, Numeric::SubScalar(row)));
         let offset = ScalarOpIr::create(row, scalar(step), || self.fresh_id());
         let offset = self.push(OperationIr::NumericInt(dtype, Numeric::MulScalar(offset)));
-        let sum = self.binary_op(indices, &offset);
+        let sum = self.binary_op(&indices, &offset);
         self.push(OperationIr::NumericInt(dtype, Numeric::Add(sum)))
+    }
+
+    /// Indices in the device's dtype of indices, unless their own is as wide.
+    fn widened(&mut self, indices: &TensorIr) -> TensorIr {
+        let dtype = self.int_dtype();
+        if indices.dtype.size() >= dtype.size() {
+            return indices.clone();
+        }
+        let op = CastOpIr::create(indices.clone(), dtype, || self.fresh_id());
+        self.push(OperationIr::BaseInt(Base::Cast(op)))
     }
 
     /// `x` with the shape `shape`, expanded only where it differs.
@@ -331,23 +326,18 @@ impl Emitter {
         self.push(OperationIr::BaseFloat(Base::SwapDims(op)))
     }
 
-    pub fn flip(&mut self, x: &TensorIr, axis: usize) -> TensorIr {
-        let op = FlipOpIr::create(x.clone(), vec![axis], || self.fresh_id());
-        self.push(OperationIr::BaseFloat(Base::Flip(op)))
-    }
-
     /// `x[.., range, ..]` along `axis`.
     pub fn slice(&mut self, x: &TensorIr, axis: usize, range: std::ops::Range<usize>) -> TensorIr {
         let mut ranges: Vec<Slice> = x.shape.iter().map(|&n| Slice::from(0..n)).collect();
         ranges[axis] = Slice::from(range);
         let op = SliceOpIr::create(x.clone(), ranges, || self.fresh_id());
-        self.base(x, Base::Slice(op))
+        self.base(x.dtype, Base::Slice(op))
     }
 
     pub fn cat(&mut self, parts: Vec<TensorIr>, axis: usize) -> TensorIr {
-        let like = parts[0].clone();
+        let dtype = parts[0].dtype;
         let op = CatOpIr::create(parts, axis, || self.fresh_id());
-        self.base(&like, Base::Cat(op))
+        self.base(dtype, Base::Cat(op))
     }
 
     pub fn gather(&mut self, x: &TensorIr, axis: usize, indices: &TensorIr) -> TensorIr {
@@ -365,6 +355,11 @@ impl Emitter {
     fn comparison(&mut self, x: &TensorIr, c: f64) -> ScalarOpIr {
         let (c, dtype) = (ScalarIr::new(c, &x.dtype), self.bool_dtype());
         ScalarOpIr::create_comparison(x.clone(), c, dtype, || self.fresh_id())
+    }
+
+    pub fn equal_elem(&mut self, x: &TensorIr, c: f64) -> TensorIr {
+        let op = self.comparison(x, c);
+        self.base(x.dtype, Base::EqualElem(op))
     }
 
     pub fn lower_elem(&mut self, x: &TensorIr, c: f64) -> TensorIr {

@@ -31,17 +31,48 @@ impl Budget {
             Self::Time(fraction) | Self::Work(fraction) => Some(fraction),
         }
     }
+
+    /// What costs are counted in; by the clock without a budget.
+    pub(super) fn currency(self) -> Currency {
+        match self {
+            Self::Unlimited | Self::Time(_) => Currency::Seconds,
+            Self::Work(_) => Currency::Passes,
+        }
+    }
+}
+
+/// What a ledger counts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Currency {
+    /// Wall time.
+    Seconds,
+    /// Passes over samples.
+    Passes,
 }
 
 /// Passes over samples that a product counts for.
 const PER_PRODUCT: f64 = 1.2;
 
 /// Products of a solve that nobody has seen yet: of Lanczos to 0.1%, cold.
-const EXPECTED_PRODUCTS: f64 = 16.0;
+pub(super) const EXPECTED_PRODUCTS: usize = 16;
 
-/// Passes over samples: a gradient and `n_hvps` products of each.
-pub(super) fn passes(n_samples: f64, n_hvps: f64) -> f64 {
-    n_samples * (1.0 + PER_PRODUCT * n_hvps)
+/// Gradients of batches of one size, and products with their Hessians.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Work {
+    pub n_batches: usize,
+    /// Samples of each batch.
+    pub n_samples: usize,
+    /// Products of all batches together.
+    pub n_hvps: usize,
+}
+
+impl Work {
+    pub const NONE: Self = Self { n_batches: 0, n_samples: 0, n_hvps: 0 };
+
+    /// Passes over samples.
+    pub fn passes(self) -> f64 {
+        self.n_samples as f64 * (self.n_batches as f64 + PER_PRODUCT * self.n_hvps as f64)
+    }
 }
 
 /// How much there is of one measurement: `n_units` units, which are mini-batches, or one for all data.
@@ -49,12 +80,22 @@ pub(super) fn passes(n_samples: f64, n_hvps: f64) -> f64 {
 pub(super) struct Size {
     pub n_units: usize,
     pub min_units: usize,
-    pub samples_per_unit: usize,
-    /// Solves for an eigenvalue need many products, a curvature along a direction one.
+    /// The work of a unit, as far as it is known before any was measured.
+    pub unit: Work,
+    /// What a unit of all data does with mini-batches besides.
+    pub beside: Work,
+    /// Whether a start can save products.
     pub is_solve: bool,
 }
 
-/// What a quantity has cost, in the currency of the budget: seconds or passes over samples.
+impl Size {
+    /// Passes of a unit, before any was measured.
+    fn passes(self) -> f64 {
+        self.unit.passes() + self.beside.passes()
+    }
+}
+
+/// What a quantity has cost, in the [`Currency`] of the budget.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Ledger {
     pub spent: f64,
@@ -69,8 +110,7 @@ impl Ledger {
     /// `per_pass` the cost of a pass over one sample.
     pub fn affordable(&mut self, size: Size, share: Option<f64>, per_pass: f64) -> Option<usize> {
         let Some(share) = share else { return Some(size.n_units) };
-        let products = if size.is_solve { EXPECTED_PRODUCTS } else { 1.0 };
-        self.expected = per_pass * passes(size.samples_per_unit as f64, products);
+        self.expected = per_pass * size.passes();
         let per_unit = self.per_unit.unwrap_or(self.expected).max(f64::MIN_POSITIVE);
         let units = ((share - self.spent) / per_unit).floor();
         let min_units = size.min_units.min(size.n_units);
@@ -90,7 +130,9 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    const SIZE: Size = Size { n_units: 16, min_units: 4, samples_per_unit: 8, is_solve: true };
+    const UNIT: Work = Work { n_batches: 1, n_samples: 8, n_hvps: EXPECTED_PRODUCTS };
+    const SIZE: Size =
+        Size { n_units: 16, min_units: 4, unit: UNIT, beside: Work::NONE, is_solve: true };
 
     #[test]
     fn without_a_budget_everything_is_affordable() {
@@ -110,7 +152,7 @@ mod tests {
 
     #[test]
     fn the_first_measurement_is_paid_for_before_it_is_made() {
-        let expected = 4.0 * passes(8.0, EXPECTED_PRODUCTS);
+        let expected = 4.0 * UNIT.passes();
         let mut ledger = Ledger::default();
         assert_eq!(ledger.affordable(SIZE, Some(1.01 * expected), 1.0), Some(4));
         assert_eq!(ledger.affordable(SIZE, Some(0.99 * expected), 1.0), None);

@@ -66,6 +66,8 @@ pub(super) struct Clock {
     is_pending: bool,
     /// The step of the last measurement, its mean and its standard error.
     measured: Option<(usize, f64, f64)>,
+    /// The step of the last measurement that failed.
+    failed: Option<usize>,
     /// Steps between measurements of an adaptive cadence, once it has adapted.
     interval: Option<usize>,
 }
@@ -89,10 +91,10 @@ impl Clock {
                 (Some((_, before)), Some(now)) => before.is_none_or(|before| now / n > before / n),
                 _ => false,
             },
-            Cadence::Adaptive { shortest, .. } => match self.measured {
-                Some((at, ..)) => step >= at + self.interval.unwrap_or(*shortest),
-                None => true,
-            },
+            Cadence::Adaptive { shortest, .. } => {
+                let tried = self.measured.map(|(at, ..)| at).max(self.failed);
+                tried.is_none_or(|at| step >= at + self.interval.unwrap_or(*shortest))
+            }
         };
         self.is_pending
     }
@@ -114,9 +116,10 @@ impl Clock {
         }
     }
 
-    /// Gives a due measurement up: it failed.
-    pub fn skip(&mut self) {
+    /// Gives a due measurement up: it failed at `step`.
+    pub fn skip(&mut self, step: usize) {
         self.is_pending = false;
+        self.failed = Some(step);
     }
 }
 
@@ -184,6 +187,31 @@ mod tests {
             steps,
             [0, 2, 6, 14, 30, 46, 62, 70, 74, 76, 78, 80, 82, 84, 86, 88, 90, 92, 94, 96, 98]
         );
+    }
+
+    #[test]
+    fn a_failure_is_tried_again_after_the_interval() {
+        let cadence = Cadence::Adaptive { shortest: 2, longest: 16, tolerance: 0.1 };
+        let (mut clock, mut steps) = (Clock::default(), Vec::new());
+        for step in 0..60 {
+            if clock.tick(&cadence, step, None) {
+                // It works for a while, on a constant.
+                match (8..40).contains(&step) {
+                    true => clock.measured(&cadence, step, &Value::of(1.0)),
+                    false => clock.skip(step),
+                }
+                steps.push(step);
+            }
+        }
+        // Fails at the first interval; doubles it from the second value on; fails at the last one.
+        assert_eq!(steps, [0, 2, 4, 6, 8, 10, 14, 22, 38, 54]);
+    }
+
+    #[test]
+    fn a_clock_of_an_older_file_is_read() {
+        let mut old = serde_json::to_value(Clock::default()).unwrap();
+        assert!(old.as_object_mut().unwrap().remove("failed").is_some());
+        assert_eq!(serde_json::from_value::<Clock>(old).unwrap(), Clock::default());
     }
 
     #[test]

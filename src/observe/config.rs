@@ -111,7 +111,7 @@ impl SharpnessMonitorConfig {
             history: History::default(),
             sinks: Vec::new(),
             stopwatch: Stopwatch::default(),
-            n_samples: None,
+            counts: None,
         })
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
+use super::budget::{EXPECTED_PRODUCTS, MIN_BATCHES, Size, Work};
 use super::config::SharpnessMonitorConfig;
 use super::{Measure, Spectrum, Value};
 use crate::error::{Error, Result};
@@ -23,10 +24,22 @@ pub(super) struct Subject<'a, M, S: Samples> {
     pub batch: Option<&'a S::Batch>,
 }
 
+/// What was found, and what of its work was over mini-batches though the quantity is one of all data.
+pub(super) struct Found {
+    pub value: Value,
+    pub beside: Work,
+}
+
+impl From<Value> for Found {
+    fn from(value: Value) -> Self {
+        Self { value, beside: Work::NONE }
+    }
+}
+
 /// The memory of each solve, and the other streams of random numbers.
 pub(super) struct Memories<'a> {
     pub solves: Vec<(String, &'a mut SolveMemory)>,
-    pub others: [(&'static str, &'a mut u64); 2],
+    pub others: [(&'static str, &'a mut u64); 3],
 }
 
 /// One estimator per quantity, with its memory.
@@ -38,6 +51,8 @@ pub(super) struct Instruments<F> {
     batch: BatchSharpness<F>,
     full_batch: FullBatchSharpness<F>,
     groups: BTreeMap<String, FullBatchSharpness<F>>,
+    /// Measurements along gradients of training batches so far: streams of random numbers.
+    n_steps: u64,
     /// Measurements of gaps and spectra so far: streams of random numbers.
     n_others: u64,
 }
@@ -73,6 +88,7 @@ impl<F: Clone> Instruments<F> {
             full_batch: full_batch.init(loss.clone()),
             config: config.clone(),
             loss,
+            n_steps: 0,
             n_others: 0,
         }
     }
@@ -88,8 +104,45 @@ impl<F> Instruments<F> {
         ];
         let groups = self.groups.iter_mut();
         solves.extend(groups.map(|(path, group)| (format!("group.{path}"), &mut group.memory)));
-        let others = [("batch", &mut self.batch.n_measured), ("others", &mut self.n_others)];
+        let others = [
+            ("batch", &mut self.batch.n_measured),
+            ("step", &mut self.n_steps),
+            ("others", &mut self.n_others),
+        ];
         Memories { solves, others }
+    }
+
+    /// How much there is of a quantity (`None`: the spectrum), in a data set of `n_samples` and for a model of
+    /// `n_params`.
+    pub fn size(&self, measure: Option<&Measure>, (n_samples, n_params): (usize, usize)) -> Size {
+        let SharpnessMonitorConfig { batch_size, num_batches, num_gradients, .. } = self.config;
+        let unit = |n_samples, n_hvps| Work { n_batches: 1, n_samples, n_hvps };
+        let of_batches = |n_units, n_hvps| Size {
+            n_units,
+            min_units: MIN_BATCHES,
+            unit: unit(batch_size, n_hvps),
+            beside: Work::NONE,
+            is_solve: n_hvps > 1,
+        };
+        let of_data =
+            |n_hvps| Size { unit: unit(n_samples, n_hvps), ..of_batches(1, EXPECTED_PRODUCTS) };
+        match (measure, &self.config.spectrum) {
+            (Some(Measure::MiniBatchSharpness), _) => of_batches(num_batches, EXPECTED_PRODUCTS),
+            (Some(Measure::BatchSharpness), _) => of_batches(num_gradients, 1),
+            (Some(Measure::LiveSharpness), _) => of_batches(1, EXPECTED_PRODUCTS),
+            (Some(Measure::StepSharpness), _) => of_batches(1, 1),
+            (Some(Measure::Gap(n_samples)), _) => {
+                // A solve, and a product along the eigenvector of all data.
+                let n_hvps = num_batches.saturating_mul(EXPECTED_PRODUCTS + 1);
+                let beside = Work { n_batches: num_batches, n_samples: *n_samples, n_hvps };
+                Size { beside, ..of_data(EXPECTED_PRODUCTS) }
+            }
+            // As many products as it makes, unless it finds an invariant space before.
+            (None, Some((_, config))) => {
+                of_data(config.num_probes.saturating_mul(config.num_steps.min(n_params)))
+            }
+            _ => of_data(EXPECTED_PRODUCTS),
+        }
     }
 
     /// Measures a quantity over `n_units` mini-batches, where it is one over mini-batches. `loss` is set to
@@ -101,7 +154,7 @@ impl<F> Instruments<F> {
         n_units: usize,
         is_warm: bool,
         loss: &mut Option<f64>,
-    ) -> Result<Value>
+    ) -> Result<Found>
     where
         M: Module,
         S: Samples,
@@ -109,48 +162,51 @@ impl<F> Instruments<F> {
     {
         let Subject { model, data, batch } = *subject;
         let live = || batch.cloned().ok_or_else(|| unmeasured(measure));
-        match measure {
+        let value = match measure {
             Measure::MiniBatchSharpness => {
                 self.mini_batch.frozen.start.take_if(|_| !is_warm);
                 self.mini_batch.config.num_batches = n_units;
                 let found = self.mini_batch.measure(model, data)?;
                 let value = Value::of_estimate(&found.estimate, &found.values);
-                Ok(Value { n_unconverged: found.n_unconverged, n_hvps: found.n_hvps, ..value })
+                Value { n_unconverged: found.n_unconverged, n_hvps: found.n_hvps, ..value }
             }
             Measure::BatchSharpness => {
                 self.batch.config.num_batches = n_units;
                 let found = self.batch.measure(model, data)?;
                 let value = Value::of_estimate(&found.estimate, &found.values);
-                Ok(Value { n_hvps: found.n_hvps, ..value })
+                Value { n_hvps: found.n_hvps, ..value }
             }
             Measure::FullBatchSharpness => {
                 self.full_batch.memory.start.take_if(|_| !is_warm);
                 let found = self.full_batch.measure(model, data)?;
                 loss.get_or_insert(found.loss);
-                Ok(Value::of_eigenvalue(&found))
+                Value::of_eigenvalue(&found)
             }
             Measure::LiveSharpness => {
                 self.mini_batch.live.start.take_if(|_| !is_warm);
-                Ok(Value::of_eigenvalue(&self.mini_batch.measure_live(model, live()?)?))
+                Value::of_eigenvalue(&self.mini_batch.measure_live(model, live()?)?)
             }
             Measure::StepSharpness => {
                 let state = ModelState::in_mode(model, self.config.mode)?;
+                let state = state.with_measurement(self.n_steps);
+                self.n_steps += 1;
                 let hessian = HessianOperator::of(&state, model, live()?, &self.loss)?;
                 let found = hessian.directional_sharpness()?;
                 let zero = Error::ZeroGradients { quantity: "gᵀHg/‖g‖²" };
-                Ok(Value { n_hvps: 1, ..Value::of(found.ok_or(zero)?) })
+                Value { n_hvps: 1, ..Value::of(found.ok_or(zero)?) }
             }
             Measure::Group(path) => {
                 let group = self.groups.get_mut(path).ok_or_else(|| unmeasured(measure))?;
                 group.memory.start.take_if(|_| !is_warm);
-                Ok(Value::of_eigenvalue(&group.measure(model, data)?))
+                Value::of_eigenvalue(&group.measure(model, data)?)
             }
-            Measure::Gap(batch_size) => self.gap(*batch_size, model, data),
-            Measure::Custom(_) => Err(unmeasured(measure)),
-        }
+            Measure::Gap(batch_size) => return self.gap(*batch_size, model, data),
+            Measure::Custom(_) => return Err(unmeasured(measure)),
+        };
+        Ok(value.into())
     }
 
-    fn gap<M, S>(&mut self, batch_size: usize, model: &M, data: &S) -> Result<Value>
+    fn gap<M, S>(&mut self, batch_size: usize, model: &M, data: &S) -> Result<Found>
     where
         M: Module,
         S: Samples,
@@ -167,12 +223,10 @@ impl<F> Instruments<F> {
         let found = gap.measure(model, data)?;
         self.n_others += 1;
         let at = found.gaps.first().ok_or_else(|| unmeasured(&Measure::Gap(batch_size)))?;
-        let value = Value::of_estimate(&at.gap, &[]);
-        Ok(Value {
-            n_unconverged: at.n_unconverged,
-            n_hvps: at.n_hvps + found.full_batch.n_hvps,
-            ..value
-        })
+        let (value, n_hvps) = (Value::of_estimate(&at.gap, &[]), at.n_hvps);
+        let beside = Work { n_batches: at.gap.count, n_samples: batch_size, n_hvps };
+        let n_hvps = n_hvps + found.full_batch.n_hvps;
+        Ok(Found { value: Value { n_unconverged: at.n_unconverged, n_hvps, ..value }, beside })
     }
 
     /// The density of eigenvalues of the Hessian of all data, and its mean as a value.

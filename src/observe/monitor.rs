@@ -7,10 +7,10 @@ use std::time::Instant;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
-use super::budget::{Budget, Ledger, MIN_BATCHES, Size, passes};
+use super::budget::{Budget, Currency, Ledger, Size, Work};
 use super::cadence::{Cadence, Clock};
 use super::config::SharpnessMonitorConfig;
-use super::instruments::{Instruments, Subject};
+use super::instruments::{Found, Instruments, Subject};
 use super::stopwatch::Stopwatch;
 use super::training_step::TrainingStep;
 use super::warm_start::WarmStart;
@@ -112,8 +112,8 @@ pub struct SharpnessMonitor<F> {
     pub(super) history: History,
     pub(super) sinks: Vec<Box<dyn Observe>>,
     pub(super) stopwatch: Stopwatch,
-    /// Samples, as far as known since the last measurement.
-    pub(super) n_samples: Option<usize>,
+    /// Samples, and parameters of the model with frozen ones, as far as known since the last measurement.
+    pub(super) counts: Option<(usize, usize)>,
 }
 
 impl<F> fmt::Debug for SharpnessMonitor<F> {
@@ -176,10 +176,17 @@ impl<F> SharpnessMonitor<F> {
     /// Adds a quantity of the user's own to the next row, as [`Measure::Custom`].
     ///
     /// # Errors
-    /// [`Error::NonFinite`] for a value with NaN or infinity, which rows cannot hold.
+    /// [`Error::NonFinite`] for a value with NaN or infinity, which rows cannot hold; [`Error::InvalidSetting`] for
+    /// the name of a quantity that a monitor measures, such as `batch_sharpness`: files know quantities by name.
     pub fn note(&mut self, name: &str, value: Value) -> Result<()> {
         value.check()?;
-        self.notes.insert(Measure::Custom(name.into()), value);
+        let measure = Measure::from(name);
+        if !matches!(measure, Measure::Custom(_)) {
+            let expected = "a name of your own, which is no key of a `Measure`; name it after how it differs, or add \
+                            the quantity to `measures` and let the monitor measure it";
+            return Err(Error::InvalidSetting { setting: "name", value: name.into(), expected });
+        }
+        self.notes.insert(measure, value);
         Ok(())
     }
 
@@ -266,13 +273,13 @@ impl<F> SharpnessMonitor<F> {
         F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         self.stopwatch.tick(at.step);
-        let n_samples = match self.n_samples {
-            Some(n_samples) => n_samples,
-            None => samples::count(data)?,
+        let counts = match self.counts {
+            Some(counts) => counts,
+            None => (samples::count(data)?, model.num_params()),
         };
-        self.n_samples = Some(n_samples);
-        let epoch = at.epoch.unwrap_or(at.step * self.config.batch_size / n_samples);
-        let due = self.due(at.step, epoch, n_samples, batch.is_some());
+        self.counts = Some(counts);
+        let epoch = at.epoch.unwrap_or(at.step * self.config.batch_size / counts.0);
+        let due = self.due(at.step, epoch, counts, batch.is_some());
         // What is due waits while burn has still to draw parameters: it draws them at their first use, and a
         // measurement would use them in another order than training.
         if due.is_empty() || !is_initialized(model) {
@@ -297,7 +304,7 @@ impl<F> SharpnessMonitor<F> {
         row.cost.seconds = self.stopwatch.elapsed();
         self.stopwatch.resume();
         row.cost.overhead = self.overhead();
-        self.n_samples = None; // data may change between measurements; steps are too many to count at each
+        self.counts = None; // data may change between measurements; steps are too many to count at each
         Ok(Some(Measured { row, result }))
     }
 
@@ -333,7 +340,13 @@ impl<F> SharpnessMonitor<F> {
     }
 
     /// The watches that are due and affordable.
-    fn due(&mut self, step: usize, epoch: usize, n_samples: usize, has_batch: bool) -> Vec<Due> {
+    fn due(
+        &mut self,
+        step: usize,
+        epoch: usize,
+        counts: (usize, usize),
+        has_batch: bool,
+    ) -> Vec<Due> {
         let Stopwatch { training, measuring, n_steps, .. } = self.stopwatch;
         let trained = (n_steps * self.config.batch_size) as f64;
         let (available, per_pass) = match self.config.budget {
@@ -350,7 +363,7 @@ impl<F> SharpnessMonitor<F> {
         let share = available.map(|available| available / self.watches.len() as f64);
         let mut due = Vec::new();
         for number in 0..self.watches.len() {
-            let size = self.size(number, n_samples);
+            let size = self.instruments.size(self.watches[number].measure.as_ref(), counts);
             let watch = &mut self.watches[number];
             let is_due = watch.clock.tick(&watch.cadence, step, Some(epoch));
             if is_due
@@ -362,24 +375,6 @@ impl<F> SharpnessMonitor<F> {
             }
         }
         due
-    }
-
-    fn size(&self, number: usize, n_samples: usize) -> Size {
-        let SharpnessMonitorConfig { batch_size, num_batches, num_gradients, .. } = self.config;
-        let of_batches = |n_units, is_solve| Size {
-            n_units,
-            min_units: MIN_BATCHES,
-            samples_per_unit: batch_size,
-            is_solve,
-        };
-        let of_data = Size { samples_per_unit: n_samples, ..of_batches(1, true) };
-        match self.watches[number].measure {
-            Some(Measure::MiniBatchSharpness) => of_batches(num_batches, true),
-            Some(Measure::BatchSharpness) => of_batches(num_gradients, false),
-            Some(Measure::LiveSharpness) => of_batches(1, true),
-            Some(Measure::StepSharpness) => of_batches(1, false),
-            _ => of_data,
-        }
     }
 
     /// Measures everything that is due; the first failure.
@@ -402,34 +397,37 @@ impl<F> SharpnessMonitor<F> {
             let result = match &watch.measure {
                 None => self.instruments.spectrum(subject).map(|(spectrum, value)| {
                     row.spectrum = Some(spectrum);
-                    value
+                    Found::from(value)
                 }),
                 Some(measure) => {
                     self.instruments.measure(measure, subject, n_units, is_warm, &mut row.loss)
                 }
             };
             let seconds = began.elapsed().as_secs_f64();
-            let n_hvps = result.as_ref().map_or(0, |value| value.n_hvps);
-            let per_unit = n_hvps as f64 / n_units as f64;
-            let cost = match self.config.budget {
-                Budget::Work(_) => n_units as f64 * passes(size.samples_per_unit as f64, per_unit),
-                Budget::Time(_) | Budget::Unlimited => seconds,
+            let (n_hvps, beside) = match &result {
+                Ok(found) => (found.value.n_hvps, found.beside),
+                Err(_) => (0, Work::NONE),
+            };
+            let own = Work { n_batches: n_units, n_hvps: n_hvps - beside.n_hvps, ..size.unit };
+            let cost = match self.config.budget.currency() {
+                Currency::Passes => own.passes() + beside.passes(),
+                Currency::Seconds => seconds,
             };
             watch.ledger.pay(cost, n_units);
             row.cost.n_hvps += n_hvps;
             match result {
-                Ok(mut value) => {
+                Ok(Found { mut value, .. }) => {
                     value.seconds = seconds;
                     watch.clock.measured(&watch.cadence, row.step, &value);
                     if size.is_solve {
-                        watch.warm_start.record(is_warm, per_unit);
+                        watch.warm_start.record(is_warm, n_hvps as f64 / n_units as f64);
                     }
                     if let Some(measure) = &watch.measure {
                         row.values.insert(measure.clone(), value);
                     }
                 }
                 Err(error) => {
-                    watch.clock.skip();
+                    watch.clock.skip(row.step);
                     watch.is_given_up = error.is_lasting();
                     first = first.and(Err(error));
                 }

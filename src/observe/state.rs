@@ -12,7 +12,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 use burn_pack::{Bytes, Reader, Writer};
 use serde::{Deserialize, Serialize};
 
-use super::budget::Ledger;
+use super::budget::{Currency, Ledger};
 use super::cadence::Clock;
 use super::file::{failed, replace};
 use super::instruments::Memories;
@@ -32,6 +32,8 @@ const KEY: &str = "burn-sharpness monitor";
 struct Memory {
     format: u32,
     watches: Vec<WatchMemory>,
+    /// What the ledgers count in; unknown in older files.
+    currency: Option<Currency>,
     /// Measurements so far, by the names of the instruments.
     counts: BTreeMap<String, u64>,
     training: f64,
@@ -105,6 +107,7 @@ impl<F> SharpnessMonitor<F> {
         let memory = Memory {
             format: FORMAT,
             watches,
+            currency: Some(self.config.budget.currency()),
             counts: of_solves.chain(of_others).collect(),
             training,
             measuring,
@@ -126,7 +129,8 @@ impl<F> SharpnessMonitor<F> {
     /// Goes on where [`save`](Self::save) was called, with the model of the same checkpoint, at
     /// [`next_step`](Self::next_step). The monitor must measure the same quantities with the same batch size, seed
     /// and mode; cadences and the budget may be others, its edge and its sinks are its own (continue files with
-    /// [`HistoryFile::resume`](super::HistoryFile::resume)).
+    /// [`HistoryFile::resume`](super::HistoryFile::resume)). After a budget of time, one of work begins with nothing
+    /// spent, and the other way round: seconds and passes over samples do not add up.
     ///
     /// # Errors
     /// [`Error::File`] for a file that is not there or none of a monitor with these settings, or that was saved
@@ -185,13 +189,14 @@ impl<F> SharpnessMonitor<F> {
         for (name, n_measured) in others {
             *n_measured = count(name);
         }
+        let is_same = memory.currency == Some(self.config.budget.currency());
         for (watch, found) in self.watches.iter_mut().zip(memory.watches) {
             watch.clock = found.clock;
-            watch.ledger = found.ledger;
+            watch.ledger = if is_same { found.ledger } else { Ledger::default() };
             watch.warm_start = found.warm_start;
         }
         let Memory { training, measuring, n_steps, last_step, notes, .. } = memory;
-        self.n_samples = None;
+        self.counts = None;
         self.stopwatch = Stopwatch::stopped(training, measuring, n_steps, last_step);
         (self.history, self.detector, self.notes) = (history, detector, notes);
         Ok(())

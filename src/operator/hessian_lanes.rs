@@ -174,8 +174,9 @@ impl HessianLanes {
     /// The lanes at `lanes`, in that order.
     ///
     /// # Errors
-    /// What the computation can raise.
+    /// [`Error::InvalidSetting`] for no lane and for one that is not there.
     pub fn selected(&self, lanes: &[usize]) -> Result<Self> {
+        self.check_lanes(lanes)?;
         let programs = self.compiled.programs(lanes.len());
         let select = |kept: usize| {
             let value = self.kept_value(kept);
@@ -215,6 +216,32 @@ impl HessianLanes {
             }
         }
         Ok(self.space.join_or_zeros(blocks.into_iter()))
+    }
+
+    /// Fails unless there is a lane, and all of them exist.
+    fn check_lanes(&self, lanes: &[usize]) -> Result<()> {
+        let k = self.programs.k;
+        if !lanes.is_empty() && lanes.iter().all(|&lane| lane < k) {
+            return Ok(());
+        }
+        let value = format!("{lanes:?} of {k} lanes");
+        let expected = "one or more numbers from 0 to below the number of lanes";
+        Err(Error::InvalidSetting { setting: "lanes", value, expected })
+    }
+
+    /// Fails unless `vectors` has the row number `lane`, of the width of a vector.
+    fn check_row(&self, vectors: &Tensor<2>, lane: usize) -> Result<()> {
+        self.check_lanes(&[lane])?;
+        let ([rows, found], expected) = (vectors.dims(), self.layout.width);
+        if found != expected {
+            return Err(Error::LengthMismatch { expected, found });
+        }
+        if rows <= lane {
+            let value = format!("{rows} rows, for lane {lane}");
+            let expected = "one vector for each lane";
+            return Err(Error::InvalidSetting { setting: "coordinates", value, expected });
+        }
+        Ok(())
     }
 
     fn kept_value(&self, kept: usize) -> LaneValue {
@@ -338,6 +365,7 @@ impl Lanes for HessianLanes {
     }
 
     fn expand(&self, coordinates: &Tensor<2>, lane: usize) -> Result<ParamVector> {
+        self.check_row(coordinates, lane)?;
         self.expand_row(&coordinates.clone().narrow(0, lane, 1), lane)
     }
 

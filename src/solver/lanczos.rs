@@ -108,7 +108,8 @@ impl LanczosConfig {
 /// the basis is small and copies are many, [`Lobpcg`](super::Lobpcg) is the better method.
 ///
 /// An operator that has [lanes](LinearOperator::lanes) is solved in their frame; a start v is then
-/// replaced by A·v, at the price of one product, so that all coordinates are those of products.
+/// replaced by A·v, at the price of one product, so that all coordinates are those of products. Where the frame
+/// does not have all that is wanted, such as more pairs than it has dimensions, a second solve is in all of the space.
 #[derive(Clone, Debug)]
 pub struct Lanczos {
     config: LanczosConfig,
@@ -125,7 +126,10 @@ impl EigenSolver for Lanczos {
         if let Some(lanes) = operator.lanes()? {
             let found = self.solve_one(lanes, start.as_ref())?;
             let values = found.pairs.iter().map(|p| (p.value, p.converged));
-            if !self.needs_all_of_space(values, found.n_applies) {
+            // A frame of few dimensions has few pairs: the others have the eigenvalue zero, outside it.
+            let LanczosConfig { threshold, num_eigenvalues, .. } = self.config;
+            let is_short = threshold.is_none() && found.pairs.len() < num_eigenvalues;
+            if !is_short && !self.needs_all_of_space(values, found.n_applies) {
                 return Ok(found);
             }
             let whole = self.solve_on_all_of_space(operator, start.as_ref())?;
@@ -281,7 +285,9 @@ struct Ended {
 impl Run<'_> {
     fn capacity(&self) -> usize {
         let LanczosConfig { max_basis, num_eigenvalues, .. } = *self.judge.config;
-        max_basis.max(2 * num_eigenvalues + 2).min(self.judge.space.n_params())
+        // With a threshold the number of pairs is a limit, and may be any number.
+        let least = num_eigenvalues.saturating_mul(2).saturating_add(2);
+        max_basis.max(least).min(self.judge.space.n_params())
     }
 
     /// Builds bases from `unit` vectors until every lane has ended. Lanes without work cost as much as

@@ -31,8 +31,9 @@ pub struct NoiseKernel {
 /// it is not.
 ///
 /// The eigenvalues that are left out lie between zero and the smallest one given, and their sum is known: that
-/// gives the two bounds. Where none is given, `high` is infinite unless the trace is zero. Infinite too where
-/// some ηλ(1−p) ≥ 2: there the mean square has no stable state.
+/// gives the two bounds. Where none is given, `high` is infinite unless the trace is zero. Both are infinite where
+/// some ηλ(1−p) ≥ 2: there the mean square has no stable state. Batches of everything have no noise: K is then 0
+/// or, where gradient descent itself is unstable, infinite.
 ///
 /// # Errors
 /// [`Error::BatchSize`]; [`Error::InvalidSetting`] for a learning rate that is not positive;
@@ -87,7 +88,11 @@ pub fn noise_kernel(
         _ if smallest.is_finite() && smallest > 0.0 => rest / smallest * term(smallest),
         _ => f64::INFINITY,
     };
-    // Batches of everything have no noise.
+    if top.is_infinite() {
+        // Without noise too, where p is zero: gradient descent itself is unstable.
+        return Ok(NoiseKernel { low: top, high: top });
+    }
+    // Batches of everything have no noise, whatever the eigenvalues that were not given.
     let scale = |sum: f64| if p == 0.0 { 0.0 } else { p * sum };
     let low = scale(top + 0.5 * learning_rate * rest);
     Ok(NoiseKernel { low, high: scale(top + concentrated) })

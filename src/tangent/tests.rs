@@ -38,14 +38,19 @@ fn read(tensor: DispatchTensor) -> Vec<f64> {
     data.iter::<f64>().collect()
 }
 
+/// The tangent of the output, from the inputs and the tangents of those at `wrt`.
+fn tangent_of(primal: &TensorGraph, wrt: &[usize]) -> Program {
+    let pushed = push_forward(primal, wrt, Device::flex().settings()).unwrap();
+    let mut graph = TensorGraph { ops: pushed.ops, ..primal.clone() };
+    graph.inputs.extend(pushed.tangent_inputs);
+    graph.outputs = vec![pushed.tangent_outputs[0].clone().expect("a tangent")];
+    Program::compile(graph)
+}
+
 /// Checks the tangent of the last operation's output with respect to the float inputs `wrt`.
 fn check(inputs: Vec<TensorIr>, ops: Vec<OperationIr>, output: TensorIr, wrt: &[usize]) {
     let device = Device::flex();
     let primal = TensorGraph { inputs: inputs.clone(), ops, outputs: vec![output] };
-    let pushed = push_forward(&primal, wrt, device.settings()).unwrap();
-    let mut graph = TensorGraph { ops: pushed.ops, ..primal.clone() };
-    graph.inputs.extend(pushed.tangent_inputs);
-    graph.outputs = vec![pushed.tangent_outputs[0].clone().expect("a tangent")];
     let point = |p: usize, i: usize| 1.0 + 0.5 * (1.7 * i as f64 + p as f64).sin();
     let direction = |p: usize, i: usize| (0.9 * i as f64 + 2.0 * p as f64).cos();
     let at = |h: f64| {
@@ -61,7 +66,7 @@ fn check(inputs: Vec<TensorIr>, ops: Vec<OperationIr>, output: TensorIr, wrt: &[
         inputs.iter().enumerate().map(moved).collect::<Vec<_>>()
     };
     let tangents = wrt.iter().map(|&p| value(inputs[p].shape.as_slice(), |i| direction(p, i)));
-    let tangent = Program::compile(graph).run(at(0.0).into_iter().chain(tangents), &device);
+    let tangent = tangent_of(&primal, wrt).run(at(0.0).into_iter().chain(tangents), &device);
     let tangent = read(tangent.unwrap().remove(0));
     let program = Program::compile(primal);
     let run = |h: f64| read(program.run(at(h), &device).unwrap().remove(0));
@@ -104,13 +109,27 @@ fn dense_layer_backward() {
     check(vec![g], vec![OperationIr::Module(op)], out, &[0]);
 }
 
-#[test]
-fn float_to_integer_tensor_power() {
+fn powi() -> TensorGraph {
     let (x, n) = (input(0, &[4]), tensor(1, &[4], Device::flex().settings().int_dtype.into()));
     let out = input(9, &[4]);
     let op = BinaryOpIr { lhs: x.clone(), rhs: n.clone(), out: out.clone() };
     let op = OperationIr::NumericFloat(DType::F64, NumericOperationIr::Powi(op));
-    check(vec![x, n], vec![op], out, &[0]);
+    TensorGraph { inputs: vec![x, n], ops: vec![op], outputs: vec![out] }
+}
+
+#[test]
+fn float_to_integer_tensor_power() {
+    let TensorGraph { inputs, ops, mut outputs } = powi();
+    check(inputs, ops, outputs.remove(0), &[0]);
+}
+
+/// n x^(n−1) at x = 0: 1 for n = 1, else 0, for n = 0 too.
+#[test]
+fn integer_powers_at_zero() {
+    let powers = Tensor::<1, burn::tensor::Int>::from_ints([3, 1, 2, 0], &Device::flex());
+    let inputs = [value(&[4], |_| 0.0), powers.into_dispatch(), value(&[4], |_| 1.0)];
+    let tangent = tangent_of(&powi(), &[0]).run(inputs, &Device::flex()).unwrap().remove(0);
+    assert_eq!(read(tangent), [0.0, 1.0, 0.0, 0.0]);
 }
 
 #[test]

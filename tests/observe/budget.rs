@@ -1,6 +1,8 @@
 //! A budget of counted work is kept at every step, by fewer batches first and by waiting then.
 
 use burn_sharpness::observe::{Budget, Cadence, MIN_BATCHES, Measure, SharpnessMonitorConfig};
+use burn_sharpness::prelude::*;
+use burn_sharpness::spectrum::SpectralDensityConfig;
 
 use crate::training::{BATCH, N, Training, data, loss};
 
@@ -62,6 +64,54 @@ fn nothing_is_measured_before_it_is_paid_for() {
     for step in 0..100 {
         assert!(monitor.observe(step, &training.net, &data()).unwrap().is_none());
     }
+}
+
+/// The number of its products is known in advance: that of steps, or of parameters, times that of probes.
+#[test]
+fn a_spectrum_is_paid_for_before_it_is_made() {
+    let (fraction, num_probes, n_params) = (10.0, 4, 3 * 6 + 6 * 2);
+    let spectrum = SpectralDensityConfig::new().with_num_probes(num_probes);
+    let config = SharpnessMonitorConfig::new(BATCH)
+        .with_measures(vec![])
+        .with_spectrum(Some((Cadence::Every(1), spectrum)))
+        .with_chunk_size(N)
+        .with_budget(Budget::Work(fraction));
+    let (mut monitor, net) = (config.init(loss).unwrap(), Training::new().net);
+    let mut row = |step: usize| monitor.observe(step, &net, &data()).unwrap().cloned();
+    let row = (0..500).find_map(&mut row).unwrap();
+    let paid = |step: usize| fraction * (step * BATCH) as f64;
+    assert!(passes(N, row.cost.n_hvps) <= paid(row.step), "step {}", row.step);
+    // And no later than at the most that it may take.
+    assert!(paid(row.step - 1) < passes(N, num_probes * n_params), "step {}", row.step);
+}
+
+/// Products of the mini-batches of a gap are over few samples, those of its full batch over all.
+#[test]
+fn a_gap_costs_the_samples_that_its_products_are_over() {
+    let (fraction, b, num_batches) = (2.0, 2, 8);
+    let config = SharpnessMonitorConfig::new(BATCH)
+        .with_measures(vec![Measure::Gap(b)])
+        .with_cadence(Cadence::Every(1))
+        .with_num_batches(num_batches)
+        .with_chunk_size(N)
+        .with_budget(Budget::Work(fraction));
+    let (mut monitor, net) = (config.init(loss).unwrap(), Training::new().net);
+    for step in 0..500 {
+        monitor.observe(step, &net, &data()).unwrap();
+    }
+    let [first, second, ..] = monitor.history().rows() else { panic!("fewer than two rows") };
+    // The same measurement says how its products are shared out.
+    let gap = SharpnessGapConfig::new(vec![b]).with_num_batches(num_batches);
+    let gap = gap.with_num_eigenvalues(1).with_chunk_size(N).init(loss).measure(&net, &data());
+    let found = gap.unwrap();
+    let (full, mini) = (found.full_batch.n_hvps, found.gaps[0].n_hvps);
+    assert_eq!(first.cost.n_hvps, full + mini);
+    let cost = passes(N, full) + (num_batches * b) as f64 + 1.2 * (mini * b) as f64;
+    // As much again has to be there for the second one, and no more.
+    let paid = |step: usize| fraction * (step * BATCH) as f64;
+    assert!(paid(second.step) > cost, "step {}", second.step);
+    let waited = second.step > first.step + 1;
+    assert!(!waited || paid(second.step - 1) < 2.0 * cost, "step {}, {cost}", second.step);
 }
 
 #[test]

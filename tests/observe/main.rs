@@ -7,6 +7,7 @@ mod files;
 mod folder;
 mod learning_rate;
 mod monitor;
+mod noise;
 mod resume;
 #[path = "../support/timeless.rs"]
 mod timeless;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use burn::module::Param;
-use burn::nn::LinearConfig;
+use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use burn_sharpness::Error;
 use burn_sharpness::estimator::{BatchSharpnessConfig, FullBatchSharpnessConfig};
@@ -14,7 +14,7 @@ use burn_sharpness::prelude::*;
 use burn_sharpness::spectrum::SpectralDensityConfig;
 use burn_sharpness::stability::AdamStabilityConfig;
 
-use crate::training::{BATCH, ETA, N, Net, Training, data, loss};
+use crate::training::{BATCH, Batch, ETA, N, Net, Training, data, loss};
 
 /// The device's stream of random numbers is one for all tests.
 static SEED: Mutex<()> = Mutex::new(());
@@ -214,6 +214,46 @@ fn a_loss_that_cannot_be_recorded_is_tried_once() {
     assert!(monitor.history().rows()[0].error.is_some());
 }
 
+/// The error of step 0, after which 40 steps make no row.
+fn tried_once<F>(config: SharpnessMonitorConfig, loss: F) -> Error
+where
+    F: Fn(&Net, Batch) -> Tensor<1> + Clone,
+{
+    let (training, mut monitor) = (Training::new(), config.init(loss).unwrap());
+    let error = monitor.observe(0, &training.net, &data()).unwrap_err();
+    for step in 1..40 {
+        let row = monitor.observe(step, &training.net, &data());
+        assert!(row.is_ok_and(|row| row.is_none()), "step {step} after: {error}");
+    }
+    error
+}
+
+#[test]
+fn what_the_program_rules_out_is_tried_once() {
+    let gap = config().with_measures(vec![Measure::Gap(16)]);
+    let error = tried_once(gap.with_mode(Mode::TrainWithNoise { seed: 1 }), loss);
+    assert!(matches!(error, Error::BatchesAreNoParts { .. }), "{error}");
+    let full = config().with_measures(vec![Measure::FullBatchSharpness]);
+    let summed = |net: &Net, (x, y): Batch| loss(net, (x.clone(), y)) * x.dims()[0] as f64;
+    let error = tried_once(full.with_chunk_size(N / 2), summed);
+    assert!(matches!(error, Error::NotAMeanOverSamples { .. }), "{error}");
+}
+
+#[test]
+fn a_note_has_a_name_of_its_own() {
+    let mut monitor = config().init(loss).unwrap();
+    for measure in everything() {
+        let error = monitor.note(&measure.to_string(), Value::of(1.0)).unwrap_err();
+        assert!(matches!(error, Error::InvalidSetting { setting: "name", .. }), "{error}");
+        monitor.note(&format!("my {measure}"), Value::of(1.0)).unwrap();
+    }
+    // Files have one column for each name.
+    let row = monitor.observe(0, &Training::new().net, &data()).unwrap().unwrap();
+    let keys: std::collections::BTreeSet<String> =
+        row.values.keys().map(ToString::to_string).collect();
+    assert_eq!(keys.len(), row.values.len());
+}
+
 #[test]
 fn sinks_see_every_row_and_their_errors_lose_none() {
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -242,21 +282,36 @@ fn sinks_see_every_row_and_their_errors_lose_none() {
     assert_eq!(rows[1].value(&Measure::Custom("hours".into())), None);
 }
 
+fn diverged(net: &Net) -> Net {
+    let weight = Tensor::full_like(&net.hidden.weight.val(), f32::NAN);
+    let hidden = Linear { weight: Param::from_tensor(weight), ..net.hidden.clone() };
+    Net { hidden, ..net.clone() }
+}
+
 #[test]
 fn a_diverged_model_is_a_row_with_an_error_and_the_monitor_goes_on() {
     let training = Training::new();
-    let mut broken = training.net.clone();
-    let weight = broken.hidden.weight.val();
-    broken.hidden.weight = Param::from_tensor(Tensor::full_like(&weight, f32::NAN));
     let mut monitor = config().init(loss).unwrap();
     monitor.observe(0, &training.net, &data()).unwrap();
-    let error = monitor.observe(10, &broken, &data()).unwrap_err();
+    let error = monitor.observe(10, &diverged(&training.net), &data()).unwrap_err();
     assert!(matches!(error, Error::NonFinite { .. }), "{error}");
     monitor.observe(20, &training.net, &data()).unwrap();
     let rows = monitor.history().rows();
     assert_eq!(rows.len(), 3);
     assert_eq!(rows[1].error.as_deref(), Some(error.to_string().as_str()));
     assert!(rows[1].values.is_empty() && rows[2].error.is_none() && rows[2].values.len() == 5);
+}
+
+#[test]
+fn an_adaptive_cadence_waits_after_a_failure() {
+    let cadence = Cadence::Adaptive { shortest: 4, longest: 16, tolerance: 0.1 };
+    let config = config().with_measures(vec![Measure::FullBatchSharpness]).with_cadence(cadence);
+    let (mut monitor, net) = (config.init(loss).unwrap(), diverged(&Training::new().net));
+    for step in 0..20 {
+        assert_eq!(monitor.observe(step, &net, &data()).is_err(), step % 4 == 0, "step {step}");
+    }
+    let steps: Vec<usize> = monitor.history().rows().iter().map(|row| row.step).collect();
+    assert_eq!(steps, [0, 4, 8, 12, 16]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! A run that is stopped and continued is the run that was not.
 
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::tensor::Tensor;
 use burn_sharpness::Error;
@@ -85,6 +87,50 @@ fn without_its_memory_a_continued_run_is_another_one() {
     let theirs: Vec<Row> =
         timeless(monitor.history()).into_iter().filter(|r| r.step >= 30).collect();
     assert_ne!(ours, theirs);
+}
+
+/// The first of the steps at which there is a row.
+fn first_row(monitor: &mut Monitor, training: &Training, mut steps: Range<usize>) -> Option<usize> {
+    steps.find(|step| monitor.observe(*step, &training.net, &data()).unwrap().is_some())
+}
+
+fn of_mini_batches(budget: Budget) -> Monitor {
+    let config = config().with_measures(vec![Measure::MiniBatchSharpness]);
+    config.with_budget(budget).init(LOSS).unwrap()
+}
+
+/// Seconds and passes over samples do not add up: a budget of work measures where a run does that has spent nothing.
+#[test]
+fn a_budget_of_work_begins_anew_after_the_clock() {
+    let (folder, training) = (Folder::new("clocked"), Training::new());
+    let mut clocked = of_mini_batches(Budget::Unlimited);
+    for step in 0..20 {
+        clocked.observe(step, &training.net, &data()).unwrap();
+    }
+    assert_eq!(clocked.history().rows().len(), 2);
+    clocked.save(&folder.path("monitor.bpk"), &training.net).unwrap();
+    let mut counted = of_mini_batches(Budget::Work(1.0));
+    counted.load(&folder.path("monitor.bpk"), &training.net).unwrap();
+    let fresh = first_row(&mut of_mini_batches(Budget::Work(1.0)), &training, 0..200);
+    assert!(fresh > Some(20), "{fresh:?}");
+    assert_eq!(first_row(&mut counted, &training, 20..200), fresh);
+}
+
+/// 40 ms of training, or a little more, pay here for seconds of measurements; the passes of one, taken for seconds, are
+/// hundreds.
+#[test]
+fn a_budget_of_time_begins_anew_after_counted_work() {
+    let (folder, training) = (Folder::new("counted"), Training::new());
+    let mut counted = of_mini_batches(Budget::Work(1e3));
+    for step in 0..20 {
+        counted.observe(step, &training.net, &data()).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    assert!(!counted.history().rows().is_empty());
+    counted.save(&folder.path("monitor.bpk"), &training.net).unwrap();
+    let mut clocked = of_mini_batches(Budget::Time(100.0));
+    clocked.load(&folder.path("monitor.bpk"), &training.net).unwrap();
+    assert!(first_row(&mut clocked, &training, 20..40).is_some());
 }
 
 fn other_run() -> Monitor {

@@ -9,7 +9,7 @@ use burn::tensor::{DType, Device, Distribution, Int, Tensor};
 use burn_sharpness::operator::{ChunkMemory, FullBatchHessian};
 use burn_sharpness::prelude::*;
 use burn_sharpness::solver::PowerIterationConfig;
-use burn_sharpness::{Error, ParamBlock};
+use burn_sharpness::{Error, ParamBlock, jvp};
 
 use crate::common::{Dense, float, wave};
 
@@ -175,6 +175,51 @@ fn loss_whose_gradient_is_not_the_recorded_one() {
         squared_error(m, (x, y)) * scale
     });
     assert_eq!(error, Error::GradientMismatch { relative_difference: 0.5 });
+}
+
+#[test]
+fn a_small_part_of_the_gradient_is_checked_too() {
+    // burn's ∂L/∂b is b, the recorded one 2b: both a few thousandths of the whole gradient.
+    let error = error_of(|m, _| {
+        let b = m.bias.val();
+        m.weight.val().sum() * 1000.0 + (b.clone() * b.detach()).sum()
+    });
+    assert!(
+        matches!(error, Error::GradientMismatch { relative_difference: d } if (d - 0.5).abs() < 1e-6),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_gradient_that_is_zero_on_paper_is_no_mismatch() {
+    // f − f̄ does not depend on the bias, whose gradient is what rounding leaves; by burn's autodiff
+    // that of 1/3 to f32.
+    let loss = |m: &Dense, (x, _): Pair| {
+        let f = m.forward(x);
+        (f.clone().div_scalar(3.0) - f.mean_dim(0).mul_scalar(1.0 / 3.0)).exp().mean()
+    };
+    assert!(model().hessian(data(64), loss).is_ok());
+    let (x, y) = data(64);
+    let batch = (x.cast(DType::F64), y.cast(DType::F64));
+    let hessian = Dense::wavy(4, 3, 0.1).hessian(batch, loss).unwrap();
+    let bias = hessian.gradient().param::<1>("bias").unwrap().into_data();
+    assert!(bias.iter::<f64>().all(|g| g.abs() < 1e-15), "{bias}");
+}
+
+#[test]
+fn directional_derivatives_are_checked_too() {
+    let gradient = model().hessian(data(5), squared_error).unwrap().gradient().clone();
+    let (_, slope) = jvp(&model(), data(5), squared_error, &gradient).unwrap();
+    let square = gradient.dot(&gradient).unwrap();
+    assert!((slope / square - 1.0).abs() < 1e-5, "{slope} is not {square}");
+    let detached = |m: &Dense, (x, y): Pair| {
+        let f = m.forward(x);
+        (f.clone().detach() * f - y).powi_scalar(2).mean()
+    };
+    for _ in 0..2 {
+        let error = jvp(&model(), data(5), detached, &gradient).unwrap_err();
+        assert!(matches!(error, Error::GradientMismatch { .. }), "{error:?}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use burn::nn::attention::{MhaInput, MultiHeadAttention, MultiHeadAttentionConfig
 use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::nn::{GaussianNoise, GaussianNoiseConfig};
 use burn::tensor::{Bool, DType, Device, Distribution, Int, Tensor};
+use burn_sharpness::estimator::CriticalSharpnessConfig;
 use burn_sharpness::operator::{ChunkMemory, FullBatchHessian};
 use burn_sharpness::prelude::*;
 use burn_sharpness::{Error, Mode};
@@ -386,6 +387,29 @@ fn measurements_have_noise_of_their_own() {
     let mut full = FullBatchSharpnessConfig::new().with_mode(mode).init(loss);
     let mut value = || full.measure(&model, &data).unwrap().value;
     assert_ne!(value(), value());
+}
+
+#[test]
+fn steps_and_searches_have_noise_of_their_own() {
+    let model = net(&Device::flex());
+    let (data, mode) = (batch(8, &Device::flex()), Mode::TrainWithNoise { seed: 1 });
+    let step = model.hessian(data.clone(), loss).unwrap().gradient().scale(-0.1);
+    let live = |draws| {
+        let config = BatchSharpnessConfig::new(8).with_mode(mode).with_draws(draws);
+        let mut along = config.init(loss);
+        [0, 1].map(|_| along.measure_step_live(&model, data.clone(), &step).unwrap())
+    };
+    let (fresh, fixed) = (live(Draws::Fresh), live(Draws::Fixed));
+    assert_ne!(fresh[0], fresh[1]);
+    assert_eq!(fixed, [fresh[0]; 2]);
+    assert_eq!(live(Draws::Fresh), fresh, "the same seed, the same noise");
+    let search = || {
+        let mut critical = CriticalSharpnessConfig::new().with_mode(mode).init(loss);
+        [0, 1].map(|_| critical.measure(&model, &data).unwrap().loss)
+    };
+    let found = search();
+    assert_ne!(found[0], found[1]);
+    assert_eq!(search(), found);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod errors;
 mod finite_difference;
 mod fisher;
 mod jacobian;
+mod lanes;
 mod modes;
 #[cfg(feature = "optim")]
 mod optimizers;

@@ -121,7 +121,7 @@ fn measured<S: Samples<Batch = Pair>>(data: &S) -> Vec<(&'static str, Vec<f64>)>
     let contraction = ContractionConfig::new(4, 0.05).with_num_samples(Some(9)).init(loss);
     let contraction = contraction.measure(&model, data).unwrap();
     add("contraction", vec![contraction.value, contraction.standard_error]);
-    let critical = CriticalSharpnessConfig::new().with_chunk_size(7).init(loss);
+    let mut critical = CriticalSharpnessConfig::new().with_chunk_size(7).init(loss);
     let critical = critical.measure(&model, data).unwrap();
     add("critical sharpness", vec![critical.bracket.0, critical.bracket.1, critical.slope]);
     assert_eq!(before, parameters(&model));

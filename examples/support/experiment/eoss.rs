@@ -45,9 +45,13 @@ pub struct EossOptions {
     #[arg(long, value_name = "SCALE", allow_negative_numbers = true)]
     pub init_scale: Option<f64>,
 
-    /// Steps between measurements; full-batch sharpness is measured more rarely where it is costly
+    /// Steps between measurements
     #[arg(long, value_name = "STEPS")]
     pub measure_every: Option<usize>,
+
+    /// Full-batch sharpness, which costs the most, is measured once in so many measurements
+    #[arg(long, value_name = "N")]
+    pub full_once_in: Option<usize>,
 
     /// Steps between measurements of the batch that training is about to use
     #[arg(long, value_name = "STEPS")]
@@ -98,13 +102,15 @@ impl EossOptions {
             steps: self.steps.unwrap_or(preset.steps),
             init_scale: self.init_scale.unwrap_or(preset.init_scale),
             every: self.measure_every.unwrap_or(preset.every),
+            full_once_in: self.full_once_in.unwrap_or(preset.full_once_in),
             live_every: self.live_every.unwrap_or(preset.live_every),
             num_batches: self.num_batches.unwrap_or(preset.num_batches),
-            ..preset
+            architecture: preset.architecture,
         };
         let counts = [
             ("steps", preset.steps),
             ("measure-every", preset.every),
+            ("full-once-in", preset.full_once_in),
             ("num-batches", preset.num_batches),
         ];
         for (option, value) in counts {
@@ -129,7 +135,7 @@ pub fn run(name: &str, options: &EossOptions, preset: Preset) -> Result<()> {
     let preset = options.applied_to(preset)?;
     let device = options.images.device.open()?.autodiff();
     let data = options.images.data(&preset.architecture, &device)?;
-    preset.batch_sizes.iter().try_for_each(|b| check_batch_size(*b, data.n))?;
+    preset.batch_sizes.iter().try_for_each(|b| check_batch_size("batch-size", *b, data.n))?;
     let folder = options.images.folder(name);
     println!("data:    {}", data.description);
     println!("network: {}", preset.architecture.describe());
@@ -149,12 +155,11 @@ pub fn run(name: &str, options: &EossOptions, preset: Preset) -> Result<()> {
             }
         }
     }
-    if panels.is_empty() {
-        return Ok(());
+    if !panels.is_empty() {
+        print_table(&panels);
+        draw(&panels, &preset.architecture, &data, &folder)?;
+        println!("A picture of each run: {}/*/training.svg", folder.display());
     }
-    print_table(&panels);
-    draw(&panels, &preset.architecture, &data, &folder)?;
-    println!("A picture of each run: {}/*/training.svg", folder.display());
     verdicts(&panels, &diverged, data.n).finish(&folder)
 }
 
@@ -286,8 +291,8 @@ fn verdicts(panels: &[Panel], diverged: &[String], n: usize) -> Verdicts {
         });
         each.collect::<Vec<_>>().join(", ")
     };
-    let all = |measure: Measure, inside: &dyn Fn(&Estimate) -> bool| -> Vec<bool> {
-        panels.iter().filter_map(|panel| panel.ratio(measure.clone())).map(|r| inside(&r)).collect()
+    let all = |measure: Measure, inside: &dyn Fn(&Estimate) -> bool| -> Vec<Option<bool>> {
+        panels.iter().map(|panel| panel.ratio(measure.clone()).map(|r| inside(&r))).collect()
     };
     // Two standard errors are granted at each end, but no more than a tenth: a level that is hardly known is no
     // proof.
@@ -299,30 +304,36 @@ fn verdicts(panels: &[Panel], diverged: &[String], n: usize) -> Verdicts {
         }
     };
     let mut parts = all(Measure::MiniBatchSharpness, &between(1.0, 2.0));
-    parts.extend(diverged.iter().map(|_| false));
+    parts.extend(diverged.iter().map(|_| Some(false)));
+    let sizes: Vec<usize> = panels.iter().map(|panel| panel.stage.batch_size).collect();
+    let has_several = sizes.windows(2).any(|two| two[0] != two[1]);
+    parts.push(has_several.then_some(true)); // "whatever the batch size" takes two
     let levels = [words(Measure::MiniBatchSharpness)].into_iter().chain(diverged.iter().cloned());
     verdicts.add(
         "claim 1: mini-batch sharpness settles between 2/η and 2·2/η, whatever the batch size",
-        &parts,
+        parts,
         levels.collect::<Vec<_>>().join(", "),
     );
     verdicts.add(
         "later versions: batch sharpness settles at 2/η (within 15%)",
-        &all(Measure::BatchSharpness, &between(0.85, 1.15)),
+        all(Measure::BatchSharpness, &between(0.85, 1.15)),
         words(Measure::BatchSharpness),
     );
     let mut parts = all(Measure::FullBatchSharpness, &between(0.1, 1.0));
-    parts.push(panels.iter().all(is_below));
+    parts.extend(diverged.iter().map(|_| Some(false)));
+    parts.extend(panels.iter().map(is_below).map(Some));
     let levels = |panel: &Panel| panel.ratio(Measure::FullBatchSharpness).map(|r| r.mean);
     let rises = panels.windows(2).filter(|w| w[0].stage.lr == w[1].stage.lr).filter_map(|w| {
         let (before, after) = (levels(&w[0])?, levels(&w[1])?);
         Some((after > before) == (w[1].stage.batch_size > w[0].stage.batch_size))
     });
-    parts.extend(rises);
+    let rises: Vec<bool> = rises.collect();
+    // "Higher for larger batches" takes two sizes.
+    parts.push((!rises.is_empty()).then(|| rises.iter().all(|rises| *rises)));
     verdicts.add(
         "claim 2: full-batch sharpness settles between 0.1 and 1 times 2/η, higher for larger batches, \
          and is below mini-batch sharpness at every measurement",
-        &parts,
+        parts,
         words(Measure::FullBatchSharpness),
     );
     // Batches of all samples are the whole: there is nothing to tell apart.
@@ -331,12 +342,17 @@ fn verdicts(panels: &[Panel], diverged: &[String], n: usize) -> Verdicts {
         Some((panel.drift(Measure::MiniBatchSharpness)?, panel.drift(Measure::FullBatchSharpness)?))
     });
     let drifts: Vec<_> = drifts.collect();
-    let settled: Vec<bool> = drifts.iter().map(|(mini, _)| (mini - 1.0).abs() < 0.1).collect();
+    let is_settled = |drift: f64| (drift - 1.0).abs() < 0.1;
+    let mut settled: Vec<Option<bool>> =
+        drifts.iter().map(|(mini, _)| Some(is_settled(*mini))).collect();
+    let mut elsewhere = drifts.iter().filter(|(_, full)| !is_settled(*full)).peekable();
+    let is_seen = elsewhere.peek().is_some();
+    settled.push(is_seen.then(|| elsewhere.all(|(mini, _)| is_settled(*mini))));
     let text = drifts.iter().map(|(mini, full)| format!("{mini:.3} and {full:.3}"));
     verdicts.add(
         "claim 3: mini-batch sharpness has settled (its last fifth is within 10% of the one before), also where \
          full-batch sharpness has not",
-        &settled,
+        settled,
         format!(
             "last fifth over the one before, mini-batch and full-batch: {}",
             text.collect::<Vec<_>>().join(", ")

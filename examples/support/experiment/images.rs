@@ -22,7 +22,7 @@ use crate::support::{cifar10, digits};
 pub struct ImageOptions {
     /// Digits, which are built in, and a small network: what the paper says in outline, in about two minutes.
     /// So it is without --path, too
-    #[arg(long)]
+    #[arg(long, conflicts_with = "path")]
     pub quick: bool,
 
     /// The setting of the paper, on CIFAR-10: a folder with data_batch_1.bin ... of the CIFAR-10 binary version,
@@ -206,6 +206,11 @@ impl LossName {
         }
     }
 
+    /// [`of`](Self::of) as a closure.
+    pub fn closure(self) -> impl Fn(&Network, Batch) -> Tensor<1> + Copy + 'static {
+        move |model: &Network, batch: Batch| self.of(model, batch)
+    }
+
     pub fn describe(self) -> &'static str {
         match self {
             Self::Mse => "squared error",
@@ -214,10 +219,10 @@ impl LossName {
     }
 }
 
-/// Fails for a batch size that the data cannot give.
-pub fn check_batch_size(batch_size: usize, samples: usize) -> Result<()> {
+/// Fails for a batch size, given by `option`, that the data does not have.
+pub fn check_batch_size(option: &'static str, batch_size: usize, samples: usize) -> Result<()> {
     match (1..=samples).contains(&batch_size) {
         true => Ok(()),
-        false => Err(ExampleError::BatchSize { batch_size, samples }),
+        false => Err(ExampleError::BatchSize { option, batch_size, samples }),
     }
 }

@@ -20,14 +20,14 @@ impl Progress {
     pub fn new(title: &str, from: usize, to: usize) -> Self {
         let bar = ProgressBar::new(to as u64).with_position(from as u64);
         bar.reset_eta();
-        let template = "{prefix}\n{bar:30} {pos}/{len} steps, {elapsed}, {eta} left\n{wide_msg}";
+        let template = "{prefix}\n{bar:30} {pos}/{len}, {elapsed}, {eta} left\n{wide_msg}";
         // The template is fixed and valid; the default bar would do as well.
         let style = ProgressStyle::with_template(template);
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style.progress_chars("━╸─"));
         bar.set_prefix(title.to_string());
         if bar.is_hidden() && from < to {
-            println!("{title}: steps {from} to {to}");
+            println!("{title}: {from} to {to}");
         }
         let steps_per_line = to.div_ceil(N_LINES).max(1);
         Self { bar, title: title.into(), steps_per_line, next_line: from, measured: String::new() }
@@ -61,6 +61,16 @@ impl Progress {
         // Text is costlier than a small step.
         if step.is_multiple_of(25) {
             self.bar.set_message(format!("loss {loss:.2e}, {}", self.measured));
+        }
+    }
+
+    /// Shows that `done` parts of work other than steps are done, and what the last one gave.
+    pub fn counted(&mut self, done: usize, result: &str) {
+        self.bar.set_position(done as u64);
+        self.bar.set_message(result.to_string());
+        self.measured = result.into();
+        if self.bar.is_hidden() {
+            println!("  {result}");
         }
     }
 

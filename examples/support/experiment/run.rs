@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn_sharpness::Batch;
 use burn_sharpness::observe::{History, HistoryFile, SharpnessMonitor, TrainingStep};
 use burn_sharpness::plot;
 use burn_sharpness::prelude::*;
+use burn_sharpness::{Batch, Error};
 use serde::Serialize;
 
 use super::checkpoint::{self, Checkpoint};
@@ -82,7 +82,8 @@ where
     /// Trains `model` by `update` from where the folder stands to the end.
     ///
     /// # Errors
-    /// [`ExampleError::Diverged`] after writing what was measured until then; what measuring and files raise.
+    /// [`ExampleError::Diverged`], also where it is a measurement that finds numbers that are none, after writing what
+    /// was measured until then; what measuring and files raise.
     pub fn run<M>(&self, model: M, update: &mut dyn Update<M, B>) -> Result<Finished<M>>
     where
         M: Module,
@@ -223,7 +224,12 @@ where
     {
         let State { step, model, monitor, order, stage } = state;
         let (step, stage, data) = (*step, self.schedule.stages[*stage], self.data);
-        let failed = |source| ExampleError::Measurement { step, source };
+        let failed = |source| match source {
+            Error::NonFinite { value, .. } => {
+                ExampleError::Diverged { step, loss: value, lr: stage.lr }
+            }
+            source => ExampleError::Measurement { step, source },
+        };
         let at = TrainingStep::new(step).with_learning_rate(stage.lr);
         let is_last = step == self.schedule.steps();
         if step.is_multiple_of(self.schedule.every) || is_last {

@@ -60,16 +60,21 @@ impl Schedule {
     }
 
     /// The monitor of a stage. It measures at the first step of the stage, at multiples of the intervals, and
-    /// at the end of the run; after a change also 1, 2, 4, 8, .. steps later, where what it does is quick. No
-    /// budget, so that a run can be repeated.
+    /// at the end of the run; after a change of η or b also 1, 2, 4, 8, .. steps later, where what it does is
+    /// quick. No budget, so that a run can be repeated.
     pub fn monitor(&self, number: usize, seed: u64) -> SharpnessMonitorConfig {
         let stage = self.stages[number];
         let start: usize = self.stages[..number].iter().map(|stage| stage.steps).sum();
         let end = start + stage.steps;
+        let is_changed = number.checked_sub(1).is_some_and(|before| {
+            let before = self.stages[before];
+            (before.lr, before.batch_size) != (stage.lr, stage.batch_size)
+        });
         let steps = |every: usize| {
             let regular = (start + 1..end).filter(|step| step.is_multiple_of(every));
-            let later = (0..).map(|k| 1 << k).take_while(|later| number > 0 && *later < every);
-            let soon = later.map(|later| start + later).filter(|step| *step < end);
+            let later = std::iter::successors(is_changed.then_some(1), |later| Some(2 * later));
+            let soon = later.take_while(|later| *later < every.min(stage.steps));
+            let soon = soon.map(|later| start + later);
             let mut steps: Vec<usize> =
                 [start, end].into_iter().chain(regular).chain(soon).collect();
             steps.sort_unstable();
@@ -120,5 +125,17 @@ mod tests {
         let of = |stage| two_stages().monitor(stage, 0).cadences[0].1.clone();
         assert_eq!(of(0), Cadence::Steps(vec![0, 2, 4, 6, 8, 10]));
         assert_eq!(of(1), Cadence::Steps(vec![10, 11, 12, 14, 15]));
+    }
+
+    #[test]
+    fn stages_without_a_change_are_measured_where_they_meet() {
+        let stage = Stage { steps: 1000, lr: 0.1, batch_size: 8 };
+        let never = Schedule { every: usize::MAX, ..Schedule::of(stage, 1) };
+        let of = |stages| Schedule { stages, ..never.clone() }.monitor(1, 0).cadences[0].1.clone();
+        assert_eq!(of(vec![stage; 2]), Cadence::Steps(vec![1000, 2000]));
+        let changed = of(vec![Stage { lr: 0.2, ..stage }, stage]);
+        let powers = (0..10).map(|k| 1000 + (1 << k));
+        let all: Vec<usize> = std::iter::once(1000).chain(powers).chain([2000]).collect();
+        assert_eq!(changed, Cadence::Steps(all));
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::images::{Architecture, ImageOptions, Images, LossName, Network};
 use super::run::{Finished, Job};
 use super::schedule::{Schedule, Stage};
-use super::update::{Optimized, Optimizer};
+use super::update::{Optimized, Optimizer, Update};
 use crate::support::error::Result;
 use crate::support::mlp::Batch;
 
@@ -41,32 +41,41 @@ impl Training {
         data: &Images,
         folder: &Path,
     ) -> Result<Finished<Network>> {
+        let mut update = Optimized::new(self.optimizer, self.loss.closure());
+        self.run_by(options, data, folder, &self.title(data), &mut update)
+    }
+
+    /// [`run`](Self::run) with the steps of `update`, and this title.
+    pub fn run_by(
+        &self,
+        options: &ImageOptions,
+        data: &Images,
+        folder: &Path,
+        title: &str,
+        update: &mut dyn Update<Network, Batch>,
+    ) -> Result<Finished<Network>> {
         let device = options.device.open()?.autodiff();
-        let Self { architecture, loss: which, init_scale, optimizer, schedule } = self;
-        let (which, seed) = (*which, options.seed);
+        let seed = options.seed;
         let setting = Setting {
             data: &data.description,
-            architecture,
-            loss: which,
-            init_scale: *init_scale,
-            optimizer: *optimizer,
-            schedule,
+            architecture: &self.architecture,
+            loss: self.loss,
+            init_scale: self.init_scale,
+            optimizer: self.optimizer,
+            schedule: &self.schedule,
             seed,
         };
-        let title = self.title(data);
-        let loss = move |model: &Network, batch: Batch| which.of(model, batch);
         let job = Job {
             folder,
-            title: &title,
+            title,
             setting: &setting,
-            schedule,
+            schedule: &self.schedule,
             seed,
             device: options.device.name(),
             data: &data.batch,
-            loss,
+            loss: self.loss.closure(),
         };
-        let model = architecture.init(data, *init_scale, seed, &device);
-        job.run(model, &mut Optimized::new(*optimizer, loss))
+        job.run(self.architecture.init(data, self.init_scale, seed, &device), update)
     }
 
     fn title(&self, data: &Images) -> String {

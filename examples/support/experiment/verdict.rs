@@ -12,9 +12,10 @@ use crate::support::error::Result;
 #[serde(rename_all = "snake_case")]
 pub enum Holds {
     Yes,
+    /// Some parts of it do, or all that could be seen but not all could.
     InPart,
     No,
-    /// The run is too short or lacks what the claim speaks of.
+    /// The runs are too short or too few, or lack what the claim speaks of.
     NotSeen,
 }
 
@@ -42,14 +43,21 @@ pub struct Verdict {
 pub struct Verdicts(Vec<Verdict>);
 
 impl Verdicts {
-    /// A statement that all of `parts` decide: it holds, holds in part, or does not.
-    pub fn add(&mut self, statement: &str, parts: &[bool], numbers: String) {
-        let n_true = parts.iter().filter(|part| **part).count();
-        let holds = match n_true {
-            _ if parts.is_empty() => Holds::NotSeen,
-            n if n == parts.len() => Holds::Yes,
-            0 => Holds::No,
-            _ => Holds::InPart,
+    /// A statement that all of `parts` decide: it holds, holds in part, or does not. A part is `None` where it was
+    /// not seen: a statement holds only if all of it was.
+    pub fn add(
+        &mut self,
+        statement: &str,
+        parts: impl IntoIterator<Item = impl Into<Option<bool>>>,
+        numbers: String,
+    ) {
+        let parts: Vec<Option<bool>> = parts.into_iter().map(Into::into).collect();
+        let all = |part| parts.iter().all(|p| *p == part);
+        let holds = match () {
+            () if all(None) => Holds::NotSeen,
+            () if all(Some(true)) => Holds::Yes,
+            () if !parts.contains(&Some(true)) => Holds::No,
+            () => Holds::InPart,
         };
         self.0.push(Verdict { statement: statement.into(), holds, numbers });
     }
@@ -68,5 +76,24 @@ impl Verdicts {
         super::folder::write_json(&path, &self.0)?;
         println!("Verdicts: {}", path.display());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_holds_only_where_all_of_it_was_seen() {
+        let of = |parts: &[Option<bool>]| {
+            let mut verdicts = Verdicts::default();
+            verdicts.add("", parts.to_vec(), String::new());
+            verdicts.all()[0].holds
+        };
+        let (yes, no) = (Some(true), Some(false));
+        assert_eq!([of(&[]), of(&[None])], [Holds::NotSeen; 2]);
+        assert_eq!(of(&[yes, yes]), Holds::Yes);
+        assert_eq!([of(&[yes, None]), of(&[yes, no])], [Holds::InPart; 2]);
+        assert_eq!([of(&[no]), of(&[no, None])], [Holds::No; 2]);
     }
 }

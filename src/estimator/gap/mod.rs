@@ -56,7 +56,8 @@ pub struct SharpnessGapConfig {
     /// Eigenpairs of H for the second-order prediction, the top one included; below 2 there is none.
     #[config(default = 4)]
     pub num_eigenvalues: usize,
-    /// Samples from which the variances of the prediction are estimated; all, and exactly, by default.
+    /// Samples from which the variances of the prediction are estimated, at least three, or all; all, and exactly, by
+    /// default.
     #[config(default = "None")]
     pub prediction_samples: Option<usize>,
     /// Samples per chunk of the full-batch Hessian (at most half of the data, so that the loss is checked to
@@ -201,6 +202,25 @@ impl<F> SharpnessGap<F> {
         S: Samples,
         F: Fn(&M, S::Batch) -> Tensor<1>,
     {
+        self.measure_each(model, data, |_| {})
+    }
+
+    /// [`measure`](Self::measure), and `seen` gets the gap of each batch size as soon as it is known, in the order of
+    /// the setting: to show how far a long measurement is, or to keep what it has found.
+    ///
+    /// # Errors
+    /// Those of [`measure`](Self::measure).
+    pub fn measure_each<M, S>(
+        &mut self,
+        model: &M,
+        data: &S,
+        mut seen: impl FnMut(&GapAtBatchSize),
+    ) -> Result<SharpnessGapMeasurement>
+    where
+        M: Module,
+        S: Samples,
+        F: Fn(&M, S::Batch) -> Tensor<1>,
+    {
         let began = Instant::now();
         let (config, loss) = (&self.config, &self.loss);
         self.check(samples::count(data)?)?;
@@ -225,6 +245,7 @@ impl<F> SharpnessGap<F> {
             let factor = variance_factor(config.sampling, n, found.batch_size);
             let predicted = second_order.as_ref().map(|s| s.gap(factor));
             gaps.push(GapAtBatchSize { predicted, ..found });
+            gaps.last().map(&mut seen);
             draw = of_draw;
         }
         let fit = |x: &dyn Fn(f64) -> f64| fit(&gaps, &full_batch, state.space().epsilon(), x);
@@ -254,9 +275,17 @@ impl<F> SharpnessGap<F> {
             return fail("num_batches", "0", "at least 1");
         }
         let sizes = batch_sizes.iter().chain(prediction_samples);
-        match sizes.copied().find(|&b| b == 0 || b > n_samples) {
-            Some(batch_size) => Err(Error::BatchSize { batch_size, n_samples }),
-            None => Ok(()),
+        if let Some(batch_size) = sizes.copied().find(|&b| b == 0 || b > n_samples) {
+            return Err(Error::BatchSize { batch_size, n_samples });
+        }
+        match *prediction_samples {
+            // One deviates from its mean by nothing, two by the same: neither shows how variances scatter.
+            Some(m) if m < 3 && m < n_samples => {
+                let expected =
+                    "at least 3, or all samples: fewer do not tell the error of a variance";
+                fail("prediction_samples", &m.to_string(), expected)
+            }
+            _ => Ok(()),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use burn_ir::FloatOperationIr;
+use burn_ir::{FloatOperationIr, TensorIr};
 
 use super::super::rule::{Rule::*, RuleCx, Tangent};
 use super::{RANDOM, rules};
@@ -201,13 +201,21 @@ fn atanh(cx: &mut RuleCx<'_>) -> Tangent {
     Some(cx.emit.div(&dx, &rest))
 }
 
-/// `y = x₁^x₂`: ẏ = x₂ ⊙ x₁^(x₂−1) ⊙ ẋ₁ + y ⊙ log x₁ ⊙ ẋ₂.
+/// x ↦ c ⊙ x^(c−1), and 0 where c is 0, also at x = 0: there the power alone is infinite. burn's
+/// gradient of x^c has x^(c−1), so that c = 1 becomes 0 in a second derivative.
+pub(super) fn power_slope(cx: &mut RuleCx<'_>, x: &TensorIr, c: &TensorIr) -> TensorIr {
+    let constant = cx.emit.equal_elem(c, 0.0);
+    let less = cx.emit.add_scalar(c, -1.0);
+    let less = cx.emit.mask_zero(&less, &constant);
+    let power = cx.emit.powf(x, &less);
+    cx.emit.mul(c, &power)
+}
+
+/// `y = x₁^x₂`: ẏ = x₂ ⊙ x₁^(x₂−1) ⊙ ẋ₁ + y ⊙ log x₁ ⊙ ẋ₂, the first term 0 where x₂ is 0.
 fn powf(cx: &mut RuleCx<'_>) -> Tangent {
     let (base, exponent, y) = (cx.x(0), cx.x(1), cx.y());
     let by_base = cx.dx(0).map(|dx| {
-        let less = cx.emit.add_scalar(&exponent, -1.0);
-        let power = cx.emit.powf(&base, &less);
-        let slope = cx.emit.mul(&exponent, &power);
+        let slope = power_slope(cx, &base, &exponent);
         cx.emit.mul(&slope, &dx)
     });
     let by_exponent = cx.dx(1).map(|dx| {

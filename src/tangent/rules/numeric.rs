@@ -5,6 +5,7 @@ use burn_backend::TensorData;
 use burn_ir::{NumericOperationIr, OperationIr, PadModeIr, ScalarIr, TensorIr};
 
 use super::super::rule::{Rule::*, RuleCx, Tangent};
+use super::float::power_slope;
 use super::{RANDOM, rules};
 
 rules! { NumericOperationIr, "numeric";
@@ -65,10 +66,10 @@ rules! { NumericOperationIr, "numeric";
     SortWithIndices => Custom(with_indices),
     CumMax => Custom(cum_extreme),
     CumMin => Custom(cum_extreme),
-    // Products.
-    Prod => Custom(prod),
-    ProdDim => Custom(prod_dim),
-    CumProd => Custom(cum_prod),
+    // Written out as multiplications, whose gradient is right also at elements that are 0.
+    Prod => Expanded,
+    ProdDim => Expanded,
+    CumProd => Expanded,
     IntRandom => Unsupported(RANDOM),
 }
 
@@ -125,13 +126,11 @@ fn abs(cx: &mut RuleCx<'_>) -> Tangent {
     cx.times(&sign)
 }
 
-/// `y = xⁿ`, n an integer tensor: ẏ = n ⊙ x^(n−1) ⊙ ẋ.
+/// `y = xⁿ`, n an integer tensor: ẏ = n ⊙ x^(n−1) ⊙ ẋ, 0 where n is 0.
 fn powi(cx: &mut RuleCx<'_>) -> Tangent {
     let (x, n) = (cx.x(0), cx.x(1));
     let n = cx.emit.int_to_float(&n, x.dtype);
-    let less = cx.emit.add_scalar(&n, -1.0);
-    let power = cx.emit.powf(&x, &less);
-    let slope = cx.emit.mul(&n, &power);
+    let slope = power_slope(cx, &x, &n);
     cx.times(&slope)
 }
 
@@ -281,64 +280,17 @@ fn last_record(cx: &mut RuleCx<'_>, x: &TensorIr, y: &TensorIr, axis: usize) -> 
     cx.emit.last_equal(x, y, &line, axis)
 }
 
-/// Π over j ≠ i of xⱼ along `axis`, exact where some xⱼ are 0.
-fn product_of_others(cx: &mut RuleCx<'_>, x: &TensorIr, axis: usize) -> TensorIr {
-    let before = product_before(cx, x, axis);
-    let reversed = cx.emit.flip(x, axis);
-    let after = product_before(cx, &reversed, axis);
-    let after = cx.emit.flip(&after, axis);
-    cx.emit.mul(&before, &after)
-}
-
-/// Π over j < i of xⱼ along `axis`.
-fn product_before(cx: &mut RuleCx<'_>, x: &TensorIr, axis: usize) -> TensorIr {
-    let mut shape = x.shape.clone();
-    shape[axis] = 1;
-    let one = cx.emit.ones(shape, x.dtype);
-    if x.shape[axis] == 1 {
-        return one;
-    }
-    let head = cx.emit.slice(x, axis, 0..x.shape[axis] - 1);
-    let products = cx.emit.cumprod(&head, axis);
-    cx.emit.cat(vec![one, products], axis)
-}
-
-/// `y = Π x`: ẏ = Σᵢ ẋᵢ Π_{j≠i} xⱼ.
-fn prod(cx: &mut RuleCx<'_>) -> Tangent {
-    let (x, dx) = flat(cx)?;
-    let others = product_of_others(cx, &x, 0);
-    let terms = cx.emit.mul(&dx, &others);
-    Some(cx.emit.sum(&terms))
-}
-
-/// `y = Π x` along an axis: ẏ = Σᵢ ẋᵢ Π_{j≠i} xⱼ.
-fn prod_dim(cx: &mut RuleCx<'_>) -> Tangent {
-    let (x, dx, axis) = (cx.x(0), cx.dx(0)?, reduced_axis(cx));
-    let others = product_of_others(cx, &x, axis);
-    let terms = cx.emit.mul(&dx, &others);
-    Some(cx.emit.sum_dim(&terms, axis))
-}
-
-/// `yᵢ = Π_{k≤i} xₖ`: ẏᵢ = yᵢ Σ_{k≤i} ẋₖ/xₖ. Not a number where an xₖ is 0, which a measurement
-/// reports as an error.
-fn cum_prod(cx: &mut RuleCx<'_>) -> Tangent {
-    let (x, y, dx, axis) = (cx.x(0), cx.y(), cx.dx(0)?, reduced_axis(cx));
-    let ratios = cx.emit.div(&dx, &x);
-    let sums = cx.emit.cumsum(&ratios, axis);
-    Some(cx.emit.mul(&y, &sums))
-}
-
 /// The axis along which the operation reduces, selects or accumulates.
 fn reduced_axis(cx: &RuleCx<'_>) -> usize {
     use NumericOperationIr as Op;
     let OperationIr::NumericFloat(_, op) = cx.op else {
         unreachable!("{:?} is not a numeric operation on floats", cx.op)
     };
-    if let Op::MaxDim(d) | Op::MinDim(d) | Op::MaxAbsDim(d) | Op::TopK(d) | Op::ProdDim(d) = op {
+    if let Op::MaxDim(d) | Op::MinDim(d) | Op::MaxAbsDim(d) | Op::TopK(d) = op {
         d.axis
     } else if let Op::MaxDimWithIndices(d) | Op::MinDimWithIndices(d) = op {
         d.dim
-    } else if let Op::CumMax(d) | Op::CumMin(d) | Op::CumProd(d) = op {
+    } else if let Op::CumMax(d) | Op::CumMin(d) = op {
         d.axis
     } else if let Op::TopKWithIndices(d) = op {
         d.dim

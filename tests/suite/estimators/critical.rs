@@ -53,7 +53,7 @@ fn any_update_has_its_own_critical_sharpness() {
     if dot(&d, &g) < 0.0 {
         d.iter_mut().for_each(|x| *x = -*x);
     }
-    let critical = CriticalSharpnessConfig::new().with_tolerance(1e-6).init(loss);
+    let mut critical = CriticalSharpnessConfig::new().with_tolerance(1e-6).init(loss);
     let found = critical.measure_along(&model, &data, &problem.vector(&d)).unwrap();
     assert!(relative(found.value.unwrap(), 2.0 / critical_rate(&problem, &d)) < 1e-6);
     // Uphill it never falls.
@@ -65,8 +65,11 @@ fn any_update_has_its_own_critical_sharpness() {
     let found = critical.measure_along(&model, &data, &problem.vector(&[0.0; D])).unwrap();
     assert_eq!((found.outcome, found.value), (CriticalOutcome::NeverRises, None));
     assert_eq!((found.bracket.1, found.n_forwards), (f64::INFINITY, 65));
-    let few = CriticalSharpnessConfig::new().with_tolerance(1e-9).with_max_forwards(12).init(loss);
-    assert_eq!(few.measure(&model, &data).unwrap().outcome, CriticalOutcome::MaxForwards);
+    let few = CriticalSharpnessConfig::new().with_tolerance(1e-9).with_max_forwards(12);
+    assert_eq!(
+        few.init(loss).measure(&model, &data).unwrap().outcome,
+        CriticalOutcome::MaxForwards
+    );
 }
 
 /// Uphill from a start so small that the loss does not move at all.
@@ -74,7 +77,7 @@ fn any_update_has_its_own_critical_sharpness() {
 fn what_never_falls_is_no_critical_sharpness() {
     let problem = problem();
     let up: Vec<f64> = problem.gradient(&problem.all()).iter().map(|x| -x).collect();
-    let critical = CriticalSharpnessConfig::new().with_learning_rate(1e-18).init(loss);
+    let mut critical = CriticalSharpnessConfig::new().with_learning_rate(1e-18).init(loss);
     let (model, data) = (problem.model(), problem.data());
     let found = critical.measure_along(&model, &data, &problem.vector(&up)).unwrap();
     assert_eq!((found.outcome, found.value), (CriticalOutcome::NeverFalls, None));
@@ -97,7 +100,7 @@ fn a_loss_that_is_no_number_counts_as_a_rise() {
         let rest = (x.matmul(w.clone()) - y).powi_scalar(2).mean() * 0.5;
         rest + ((w.narrow(0, 0, 1) * sign + offset).sqrt() * 0.0).sum()
     };
-    let critical = CriticalSharpnessConfig::new().with_tolerance(1e-6).init(bounded);
+    let mut critical = CriticalSharpnessConfig::new().with_tolerance(1e-6).init(bounded);
     let (model, data) = (problem.model(), problem.data());
     let found = critical.measure_along(&model, &data, &problem.vector(&d)).unwrap();
     assert!(relative(found.value.unwrap(), 2.0 / edge) < 1e-6, "{found:?} {edge}");
@@ -126,7 +129,7 @@ fn bad_settings_are_errors() {
         );
     }
     let short = burn_sharpness::ParamSpace::flat(2, DType::F64, &Device::flex()).zeros();
-    let critical = config().init(loss);
+    let mut critical = config().init(loss);
     let error = critical.measure_along(&problem.model(), &problem.data(), &short).unwrap_err();
     assert_eq!(error, Error::LengthMismatch { expected: D, found: 2 });
 }

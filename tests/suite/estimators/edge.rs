@@ -128,15 +128,14 @@ fn the_noise_kernel_is_a_sum_over_eigenvalues() {
     assert!(relative(found.norm.mean, whole) < 1e-4);
 }
 
+fn diagonal(values: [f64; 3]) -> burn_sharpness::Result<DenseOperator> {
+    let rows: Vec<Vec<f64>> =
+        (0..3).map(|i| (0..3).map(|j| if i == j { values[i] } else { 0.0 }).collect()).collect();
+    DenseOperator::from_rows(&rows, DType::F64, &Device::flex())
+}
+
 #[test]
 fn the_noise_kernel_of_an_operator_of_ones_own() {
-    let device = Device::flex();
-    let diagonal = |values: [f64; 3]| {
-        let rows: Vec<Vec<f64>> = (0..3)
-            .map(|i| (0..3).map(|j| if i == j { values[i] } else { 0.0 }).collect())
-            .collect();
-        DenseOperator::from_rows(&rows, DType::F64, &device)
-    };
     let kernel = NoiseKernelConfig::new(2, 1.0).init(());
     let found = kernel.measure_operator(&diagonal([1.0, 0.5, 0.25]).unwrap(), 4).unwrap();
     let p: f64 = (4.0 - 2.0) / (2.0 * 3.0);
@@ -150,6 +149,20 @@ fn the_noise_kernel_of_an_operator_of_ones_own() {
     assert!(relative(found.norm.mean, 1.0) < 1e-12);
     let found = kernel.measure_operator(&diagonal([3.5, 0.5, 0.25]).unwrap(), 4).unwrap();
     assert_eq!(found.norm.mean, f64::INFINITY);
+}
+
+/// Batches of everything have no noise, but beyond 2/η no stable state either: 0 or infinity, and never 0·∞.
+#[test]
+fn the_noise_kernel_without_noise_is_zero_or_infinite() {
+    for (k, rest) in [(1, f64::INFINITY), (3, 0.0)] {
+        let kernel = NoiseKernelConfig::new(4, 1.0).with_num_eigenvalues(k).init(());
+        let found = kernel.measure_operator(&diagonal([3.5, 0.5, 0.25]).unwrap(), 4).unwrap();
+        assert_eq!(found.norm.mean, f64::INFINITY, "{found:?}");
+        // With one eigenvalue known the others could be as large; with all known there are no others.
+        assert_eq!(found.rest_can_add, rest, "{found:?}");
+        let found = kernel.measure_operator(&diagonal([1.0, 0.5, 0.25]).unwrap(), 4).unwrap();
+        assert_eq!((found.norm.mean, found.rest_can_add), (0.0, 0.0), "{found:?}");
+    }
 }
 
 /// L = ½ mean over samples of Σⱼ aᵢⱼwⱼ²: H_B is diagonal, and indefinite.

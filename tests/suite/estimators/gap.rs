@@ -43,6 +43,26 @@ fn orthogonal_samples_have_the_gap_of_inverse_sizes() {
     assert!(steeper > 16.0 / 15.0 && steeper < 2.0, "{steeper}");
 }
 
+/// What is seen on the way is what is there at the end.
+#[test]
+fn each_gap_is_seen_as_soon_as_it_is_known() {
+    let problem = Regression::normal(16, &[3.0, 1.0, 0.5]);
+    let (model, data) = (problem.model(), problem.data());
+    let mut seen = Vec::new();
+    let mut estimator = config(&[8, 2, 4]).with_num_batches(3).init(loss);
+    let measured = estimator
+        .measure_each(&model, &data, |gap| seen.push((gap.batch_size, gap.gap.clone())))
+        .unwrap();
+    let all: Vec<_> = measured.gaps.iter().map(|gap| (gap.batch_size, gap.gap.clone())).collect();
+    assert_eq!(all.iter().map(|gap| gap.0).collect::<Vec<_>>(), [8, 2, 4]);
+    assert_eq!(seen, all);
+    let again = config(&[8, 2, 4]).with_num_batches(3).init(loss).measure(&model, &data).unwrap();
+    assert_eq!(
+        again.gaps.iter().map(|gap| (gap.batch_size, gap.gap.clone())).collect::<Vec<_>>(),
+        all
+    );
+}
+
 fn anisotropic() -> Regression {
     Regression::normal(256, &[3.0, 1.0, 0.5])
 }
@@ -214,6 +234,26 @@ fn bad_settings_are_errors() {
     let summed = |model: &Weights, (x, y): Pair| (x.matmul(model.w.val()) - y).powi_scalar(2).sum();
     let error = config(&[4]).init(summed).measure(&problem.model(), &problem.data()).unwrap_err();
     assert!(matches!(error, Error::NotAMeanOverSamples { .. }), "{error}");
+}
+
+/// One sample deviates from its mean by nothing, two by the same: no scatter, and no error to state.
+#[test]
+fn fewer_than_three_samples_are_no_prediction() {
+    let measure = |problem: &Regression, n_samples| {
+        let config = config(&[1]).with_num_batches(2).with_prediction_samples(Some(n_samples));
+        config.init(loss).measure(&problem.model(), &problem.data())
+    };
+    for n_samples in [1, 2] {
+        let error = measure(&anisotropic(), n_samples).unwrap_err();
+        let is = matches!(error, Error::InvalidSetting { setting: "prediction_samples", .. });
+        assert!(is, "{error}");
+    }
+    let found = measure(&anisotropic(), 3).unwrap().second_order.unwrap();
+    assert!(!found.is_exact && found.standard_error > 0.0, "{found:?}");
+    // Where two are all there is nothing to estimate.
+    let found = measure(&Regression::normal(2, &[3.0, 1.0, 0.5]), 2).unwrap();
+    let found = found.second_order.unwrap();
+    assert_eq!((found.is_exact, found.standard_error), (true, 0.0));
 }
 
 #[test]

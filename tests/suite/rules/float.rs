@@ -1,9 +1,13 @@
 //! Functions of one and two variables, matrix products: `src/tangent/rules/float.rs`. Sampling has
 //! a file of its own here.
 
+use burn::tensor::DType;
+
 use super::{
-    ABOVE_ONE, ANY, INSIDE_ONE, POSITIVE, Row, check, data, f, grid_sample, m, of_mask, row,
+    ABOVE_ONE, ANY, INSIDE_ONE, POSITIVE, Row, check, data, f, grid_sample, hessian_at, m, of_mask,
+    row,
 };
+use crate::common::{assert_close, float};
 
 pub fn rows() -> Vec<Row> {
     let lists = [
@@ -82,6 +86,25 @@ fn of_two_variables() -> Vec<Row> {
             f(m(x.clone()).cross(data([3, 4], 0.2, &x.device()), 0)).powi_scalar(2)
         }),
     ]
+}
+
+/// (xᶜ)″ = c (c − 1) x^(c−2), also at 0, for powers that are smooth there.
+#[test]
+fn second_derivatives_of_powers_at_zero() {
+    let x = [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 2.0];
+    let c = [1.0, 2.0, 3.0, 4.0, 1.0, 2.0, 0.0];
+    let second = |i: usize| match c[i] {
+        0.0 | 1.0 => 0.0,
+        c => c * (c - 1.0) * f64::powf(x[i], c - 2.0),
+    };
+    let n = x.len();
+    let expected: Vec<f64> =
+        (0..n * n).map(|e| if e / n == e % n { second(e / n) } else { 0.0 }).collect();
+    let found = hessian_at(&x, |x| {
+        let power = float(c.to_vec(), [n], DType::F64, &x.device());
+        x.powf(power).sum()
+    });
+    assert_close(&found, &expected, 1e-14, "powers");
 }
 
 fn constants() -> Vec<Row> {

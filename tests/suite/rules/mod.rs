@@ -59,6 +59,8 @@ mod numeric;
 
 /// Parameters of a row that does not say how many it has.
 const N: usize = 12;
+/// Of the wave that parameters are.
+const PHASE: f64 = 0.4;
 /// The largest number of results of a row: each has a weight in the loss.
 const MAX_OUTPUTS: usize = 256;
 
@@ -135,7 +137,7 @@ impl Row {
 
     fn point(&self, shift: &[f64], h: f64, device: &Device) -> Point {
         let (center, width) = self.domain;
-        let base = wave(self.n, 0.4);
+        let base = wave(self.n, PHASE);
         let x = (0..self.n).map(|i| center + width * base[i] + h * shift[i]).collect();
         Point { x: Param::from_tensor(float(x, [self.n], DType::F64, device)) }
     }
@@ -246,6 +248,14 @@ impl Row {
         ops.extend(recorded.filter(|name| text.contains(&format!(" = {name}("))));
         ops
     }
+}
+
+/// The Hessian of `loss` at `x` in f64, row by row.
+fn hessian_at(x: &[f64], loss: impl Fn(Tensor<1>) -> Tensor<1>) -> Vec<f64> {
+    let device = Device::flex();
+    let point = Point { x: Param::from_tensor(float(x.to_vec(), [x.len()], DType::F64, &device)) };
+    let loss = |model: &Point, _: Tensor<1>| loss(model.x.val());
+    point.hessian(weights(&device), loss).unwrap().to_dense().unwrap().concat()
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {

@@ -1,9 +1,12 @@
 //! Arithmetic, reductions, selections: `src/tangent/rules/numeric.rs`. The row lists are long
 //! because there is a row for each way in which an operation can be used.
 
-use burn::tensor::{Tensor, ops::PadMode};
+use burn::module::Param;
+use burn::tensor::{DType, Device, Tensor, ops::PadMode};
+use burn_sharpness::prelude::*;
 
-use super::{ANY, POSITIVE, Row, check, data, f, m, of_mask, row};
+use super::{ANY, N, PHASE, POSITIVE, Point, Row, check, data, f, hessian_at, m, of_mask, row};
+use crate::common::{assert_close, float, wave};
 
 pub fn rows() -> Vec<Row> {
     let lists = [
@@ -13,6 +16,7 @@ pub fn rows() -> Vec<Row> {
         reductions(),
         elementwise_ranks(),
         reduction_ranks(),
+        products_through_zeros(),
         comparisons(),
         selections(),
         repeated(),
@@ -184,6 +188,97 @@ fn reduction_ranks() -> Vec<Row> {
         every_rank!("topk", ANY, |x| x.clone().powi_scalar(3).topk(1, -1) * x),
     ];
     lists.into_iter().flatten().collect()
+}
+
+/// x less its own values at `places`, where it is 0 to the bit, and varies as x.
+fn with_zeros(x: Tensor<1>, places: &[usize]) -> Tensor<1> {
+    let (mut subtracted, values) = (vec![0.0; N], wave(N, PHASE));
+    places.iter().for_each(|&i| subtracted[i] = values[i]);
+    let subtracted = float(subtracted, [N], DType::F64, &x.device());
+    x - subtracted
+}
+
+/// Products with no, one and several elements that are 0; in matrices, of each kind.
+fn products_through_zeros() -> Vec<Row> {
+    vec![
+        row("prod, one zero", ANY, |x| with_zeros(x, &[9]).prod()),
+        row("prod, two zeros", ANY, |x| with_zeros(x, &[2, 9]).prod()),
+        row("prod, three zeros", ANY, |x| with_zeros(x, &[2, 5, 9]).prod()),
+        row("prod, one zero, squared", ANY, |x| {
+            (with_zeros(x, &[9]).prod() * 20.0 - 1.0).powi_scalar(2)
+        }),
+        row("prod of an odd number, two zeros", ANY, |x| {
+            with_zeros(x, &[0, 9]).slice(0..11).prod()
+        }),
+        row("prod_dim, zeros", ANY, |x| f(m(with_zeros(x, &[1, 4, 6])).prod_dim(1))),
+        row("prod_dim along the first dimension, zeros", ANY, |x| {
+            f(m(with_zeros(x, &[1, 4, 8])).prod_dim(0))
+        }),
+        row("cumprod, zeros", ANY, |x| f(m(with_zeros(x, &[1, 4, 6])).cumprod(1))),
+        row("cumprod along the first dimension, zeros", ANY, |x| {
+            f(m(with_zeros(x, &[1, 4, 8])).cumprod(0))
+        }),
+        row("cumprod of all, two zeros", ANY, |x| with_zeros(x, &[2, 5]).cumprod(0)),
+    ]
+}
+
+/// ∂²Πx/∂xᵢ∂xⱼ is the product of the others, whatever is 0.
+#[test]
+fn second_derivatives_of_products() {
+    let points: [&[f64]; 5] = [
+        &[2.0, 0.0, 3.0],
+        &[0.0, 0.0, 3.0],
+        &[0.0, 0.0, 0.0],
+        &[2.0, -1.5, 3.0],
+        &[0.5, 0.0, 1.5, 0.0, -2.0],
+    ];
+    for x in points {
+        let n = x.len();
+        // Π of the first `m` without those at `left_out`.
+        let others = |m: usize, left_out: &[usize]| -> f64 {
+            (0..m).filter(|k| !left_out.contains(k)).map(|k| x[k]).product()
+        };
+        let matrix = |entry: &dyn Fn(usize, usize) -> f64| -> Vec<f64> {
+            (0..n * n).map(|e| entry(e / n, e % n)).collect()
+        };
+        let second = |i: usize, j: usize| if i == j { 0.0 } else { others(n, &[i, j]) };
+        let squared = |i: usize, j: usize| {
+            let (value, first) = (others(n, &[]), others(n, &[i]) * others(n, &[j]));
+            2.0 * first + 2.0 * (value - 1.0) * second(i, j)
+        };
+        let running = |i: usize, j: usize| {
+            let of = |m: usize| others(m + 1, &[i, j]);
+            if i == j { 0.0 } else { (i.max(j)..n).map(of).sum() }
+        };
+        // A few products of small numbers each.
+        let check = |found: Vec<f64>, expected: &dyn Fn(usize, usize) -> f64, what: &str| {
+            assert_close(&found, &matrix(expected), 1e-14, &format!("{what} at {x:?}"));
+        };
+        check(hessian_at(x, |x| x.prod()), &second, "prod");
+        check(hessian_at(x, |x| (x.prod() - 1.0).powi_scalar(2)), &squared, "square of prod");
+        check(hessian_at(x, |x| x.cumprod(0).sum()), &running, "cumprod");
+    }
+}
+
+/// c/c is 1 to the bit, which c · (1/c) is not for every c: ⌊c/c⌋·w − 1 squared has the second
+/// derivative 2 by w.
+#[test]
+fn divisions_by_a_scalar_are_exact() {
+    let device = Device::flex();
+    for dtype in [DType::F32, DType::F64] {
+        let model = Point { x: Param::from_tensor(float(vec![0.5], [1], dtype, &device)) };
+        for c in (1..=100).map(f64::from) {
+            let loss = |model: &Point, x: Tensor<1>| {
+                (x.div_scalar(c).floor() * model.x.val() - 1.0).powi_scalar(2).mean()
+            };
+            // First where nothing is near a whole number, so that the gradients agree in any case.
+            for x in [1.25 * c, c] {
+                let batch = float(vec![x], [1], dtype, &device);
+                let hessian = model.hessian(batch, loss).unwrap();
+                assert_eq!(hessian.to_dense().unwrap(), [[2.0]], "{x} / {c}, {dtype:?}");
+            }
+        }
+    }
 }
 
 fn comparisons() -> Vec<Row> {

@@ -1,12 +1,13 @@
 //! Lanczos: restarts, thresholds, second looks, several lanes.
 
 use burn::tensor::{DType, Device, Tensor};
-use burn_sharpness::operator::{ClosureOperator, DenseOperator};
+use burn_sharpness::operator::{ClosureOperator, DenseOperator, HessianLanes};
 use burn_sharpness::prelude::*;
 use burn_sharpness::solver::{EigenResult, StopReason};
 use burn_sharpness::{ParamBlock, ParamSpace, ParamVector, Result};
 
 use super::spectra::{epsilon, norm, with_spectrum};
+use crate::common::{float, wave};
 
 /// diag(values): eigenvectors are the axes, so that starts can be chosen.
 fn diagonal(
@@ -271,9 +272,7 @@ fn restarts_and_second_looks_work_in_row_space() {
     let loss = |model: &burn::nn::Linear, (x, y): (Tensor<2>, Tensor<2>)| {
         (model.forward(x).tanh() - y).powi_scalar(2).sum_dim(1).mean()
     };
-    let lanes =
-        burn_sharpness::operator::HessianLanes::new(&model, std::slice::from_ref(&batch), loss)
-            .unwrap();
+    let lanes = HessianLanes::new(&model, std::slice::from_ref(&batch), loss).unwrap();
     assert!(!lanes.row_space_params().is_empty(), "no row space: the test is about nothing");
     let hessian = model.hessian(batch, loss).unwrap();
     let base = LanczosConfig::new().with_rel_tol(1e-3).with_max_applies(600);
@@ -298,5 +297,52 @@ fn restarts_and_second_looks_work_in_row_space() {
             let rest = residual(&hessian, pair);
             assert!(rest <= 1.05 * pair.residual_norm + rounding, "{config}: {rest} {pair:?}");
         }
+    }
+}
+
+/// H = (2/bk)·XᵀX ⊗ 1 for a mean square of b samples and k outputs: b·k pairs in the row space of the batch, and zero
+/// for all others.
+#[test]
+fn more_pairs_than_a_row_space_has_dimensions_are_found_outside() {
+    let device = Device::flex();
+    // Orthogonal samples of squared norms 4 and 9: eigenvalues 2 and 4.5, each once for each of two outputs.
+    let sign = |i: usize| if i.is_multiple_of(2) { 1.0 } else { -1.0 };
+    let x = (0..128).map(|i| if i < 64 { 0.25 } else { 0.375 * sign(i) }).collect();
+    let x = float::<2>(x, [2, 64], DType::F32, &device);
+    let weight =
+        burn::module::Param::from_tensor(float(wave(128, 0.4), [64, 2], DType::F32, &device));
+    let model = burn::nn::Linear { weight, bias: None };
+    let loss = |m: &burn::nn::Linear, x: Tensor<2>| m.forward(x).powi_scalar(2).mean();
+    let lanes = HessianLanes::new(&model, std::slice::from_ref(&x), loss).unwrap();
+    assert!(!lanes.row_space_params().is_empty(), "no row space: the test is about nothing");
+    let hessian = model.hessian(x, loss).unwrap();
+    let spectrum = [4.5, 4.5, 2.0, 2.0, 0.0, 0.0];
+    for k in [4, 5, 6] {
+        let result = LanczosConfig::new().with_num_eigenvalues(k).init().solve(&hessian, None);
+        let result = result.unwrap();
+        assert!(result.converged() && result.pairs.len() == k, "{k}: {:?}", result.pairs);
+        for (i, (pair, expected)) in result.pairs.iter().zip(spectrum).enumerate() {
+            // A residual of 1e-3·λ has an error of its square over the distance of 2 to other eigenvalues.
+            assert!((pair.value - expected).abs() < 1e-4, "{k}: {} {expected}", pair.value);
+            let rounding = 32.0 * epsilon(DType::F32) * 4.5;
+            assert!(residual(&hessian, pair) <= 1.05 * pair.residual_norm + rounding);
+            for (j, other) in result.pairs.iter().enumerate() {
+                let dot = pair.vector.dot(&other.vector).unwrap() - f64::from(i == j);
+                assert!(dot.abs() < 1e-4, "{k}: {i} {j}: {dot}");
+            }
+        }
+    }
+}
+
+/// With a threshold the number of pairs is a limit, and there may be none.
+#[test]
+fn a_threshold_needs_no_limit() {
+    let spectrum = [vec![9.0, 7.0, -8.0], (0..30).map(|i| f64::from(i) / 40.0).collect()].concat();
+    let operator = with_spectrum(&spectrum, DType::F64);
+    for at_most in [2, spectrum.len(), usize::MAX / 2, usize::MAX] {
+        let result = LanczosConfig::all_beyond(1.0, at_most).init().solve(&operator, None).unwrap();
+        assert!(result.converged() && result.pairs.len() == 2, "{at_most}: {:?}", result.pairs);
+        let found = result.pairs.iter().map(|pair| pair.value);
+        assert!(found.zip([9.0, 7.0]).all(|(a, b)| (a - b).abs() < 1e-4), "{:?}", result.pairs);
     }
 }

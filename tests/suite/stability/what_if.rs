@@ -88,6 +88,17 @@ fn the_noise_kernel_is_bounded_by_what_is_known() {
     assert!(noise_kernel(0.0, 2, 8, &[1.0], 2.0).is_err());
 }
 
+/// Batches of everything: no noise below ηλ = 2, no stable state from there on, whatever else is known.
+#[test]
+fn without_noise_the_kernel_is_zero_or_infinite() {
+    for (rate, expected) in [(0.9, 0.0), (1.0, f64::INFINITY), (1.5, f64::INFINITY)] {
+        for trace in [3.0, 4.0] {
+            let k = noise_kernel(rate, 8, 8, &[2.0, 1.0], trace).unwrap();
+            assert_eq!((k.low, k.high), (expected, expected), "η = {rate}, trace {trace}");
+        }
+    }
+}
+
 #[test]
 fn non_uniformity_is_bounded_by_the_noise_of_a_flat_direction() {
     // A direction with mean curvature zero and H_i = ±s: E x² grows by 1 + η²ps² per step. The limit is where the
