@@ -244,6 +244,17 @@ impl HessianLanes {
         Ok(())
     }
 
+    /// Fails unless there is a vector for each lane.
+    fn check_rows(&self, vectors: &Tensor<2>) -> Result<()> {
+        let ([rows, _], k) = (vectors.dims(), self.programs.k);
+        self.check_row(vectors, k - 1)?;
+        if rows == k {
+            return Ok(());
+        }
+        let (value, expected) = (format!("{rows} rows, for {k} lanes"), "one vector for each lane");
+        Err(Error::InvalidSetting { setting: "coordinates", value, expected })
+    }
+
     fn kept_value(&self, kept: usize) -> LaneValue {
         let has_axis = self.programs.has_axis[kept];
         LaneValue { tensor: self.kept[kept].clone(), has_axis }
@@ -289,6 +300,7 @@ impl Lanes for HessianLanes {
     }
 
     fn images(&self, coordinates: &Tensor<2>) -> Result<Tensor<2>> {
+        self.check_rows(coordinates)?;
         if self.is_dense() {
             return Ok(coordinates.clone());
         }
@@ -305,6 +317,7 @@ impl Lanes for HessianLanes {
     }
 
     fn apply(&self, images: &Tensor<2>) -> Result<Tensor<2>> {
+        self.check_rows(images)?;
         self.n_applies.fetch_add(self.programs.k, Ordering::Relaxed);
         let stage = &self.programs.tangent;
         let free = stage.inputs.iter().map(|&part| self.layout.part(images, part));

@@ -31,13 +31,13 @@ pub trait Lanes {
     /// Images `[K, width]` of vectors with these coordinates `[K, width]`.
     ///
     /// # Errors
-    /// What the computation can raise.
+    /// Another number or another length of vectors, and what the computation can raise.
     fn images(&self, coordinates: &Tensor<2>) -> Result<Tensor<2>>;
 
     /// Coordinates `[K, width]` of Aᵢvᵢ from the images of vᵢ. Cost: one product in each lane.
     ///
     /// # Errors
-    /// What the computation can raise.
+    /// Another number or another length of vectors, and what the computation can raise.
     fn apply(&self, images: &Tensor<2>) -> Result<Tensor<2>>;
 
     /// Per lane, as a column `[K, 1]`, a bound of Σᵢⱼ |cᵢ||Mᵢⱼ||cⱼ|, of which the rounding of ‖v‖² = cᵀMc is
@@ -46,6 +46,9 @@ pub trait Lanes {
 
     /// Coordinates of random vectors in all directions that the frame spans; lane i draws from a
     /// stream of its own, started with `seeds[i]`.
+    ///
+    /// # Panics
+    /// If there is not one seed for each lane.
     fn random(&self, seeds: &[u64]) -> Tensor<2>;
 
     /// Images of one vector of the space in every lane.

@@ -75,6 +75,15 @@ fn lanes_that_are_not_there() {
     assert_eq!(setting(lanes.expand(&of_two, 2).unwrap_err()), "coordinates");
     let [_, expected] = lanes.shape();
     let narrower = gradients.narrow(1, 0, expected - 1);
-    let error = lanes.expand(&narrower, 0).unwrap_err();
-    assert_eq!(error, Error::LengthMismatch { expected, found: expected - 1 });
+    let wrong = Error::LengthMismatch { expected, found: expected - 1 };
+    assert_eq!(lanes.expand(&narrower, 0).unwrap_err(), wrong);
+    assert_eq!(
+        [lanes.images(&narrower), lanes.apply(&narrower)].map(Result::unwrap_err),
+        [wrong.clone(), wrong]
+    );
+    let of_four = Tensor::cat(vec![of_two.clone(), of_two.clone()], 0);
+    for rows in [of_two, of_four] {
+        let errors = [lanes.images(&rows), lanes.apply(&rows)].map(Result::unwrap_err);
+        assert_eq!(errors.map(setting), ["coordinates"; 2]);
+    }
 }
