@@ -113,7 +113,7 @@ fn verdicts(panels: &[Panel], n: usize) -> Verdicts {
          error tells)",
         law.iter()
             .map(|law| (law.exponent - 1.0).abs() < 0.15 + (2.0 * law.standard_error).min(0.1)),
-        law.map_or("-".into(), |law| {
+        law.as_ref().map_or("-".into(), |law| {
             format!("exponent {:.2} ± {:.2}", law.exponent, law.standard_error)
         }),
     );

@@ -118,7 +118,7 @@ pub fn hash_of(model: &impl Module) -> String {
     struct Weights(DefaultHasher);
     impl ModuleVisitor for Weights {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.0.write(&param.val().into_data().as_bytes());
+            self.0.write(param.val().into_data().as_bytes());
         }
     }
     let mut weights = Weights(DefaultHasher::new());

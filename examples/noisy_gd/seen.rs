@@ -163,5 +163,5 @@ const EVERY: [Noise; 5] =
 /// Nothing can be said where an error is not known.
 fn is_below(low: &Estimate, high: &Estimate) -> Option<bool> {
     let error = low.standard_error.hypot(high.standard_error);
-    error.is_finite().then(|| high.mean - low.mean > 2.0 * error)
+    error.is_finite().then_some(high.mean - low.mean > 2.0 * error)
 }
