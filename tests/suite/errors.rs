@@ -1,4 +1,4 @@
-//! Every kind of bad input, by its exact error variant.
+//! Every kind of bad input, by its exact error variant. Over 500 lines: a list, a few lines for each.
 
 use burn::module::{Module, Param, ParamId};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
