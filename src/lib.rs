@@ -86,6 +86,7 @@ mod noise;
 pub mod observe;
 mod op_support;
 pub mod operator;
+mod parallel;
 mod params;
 #[cfg(feature = "plot")]
 pub mod plot;

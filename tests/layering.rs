@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the bottom of the crate to its top. A module may use those before it.
-const LAYERS: [&str; 35] = [
+const LAYERS: [&str; 36] = [
     "error",
     "fingerprint",
     "ir",
     "program",
     "tangent",
     "display",
+    "parallel",
     "simplify",
     "params",
     "batch",

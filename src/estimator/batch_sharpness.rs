@@ -40,9 +40,9 @@ pub struct BatchSharpnessConfig {
     /// Whether each measurement draws anew.
     #[config(default = "Draws::Fresh")]
     pub draws: Draws,
-    /// Memory for the mini-batches that are worked on side by side, in MiB: as many as fit, at least
-    /// one. Results do not depend on it beyond rounding. The default suits a processor, whose caches hold
-    /// little more; a GPU runs faster with thousands.
+    /// Memory for the mini-batches that are worked on side by side, in MiB, on a processor for each of its
+    /// threads: as many as fit, at least one. Results do not depend on it beyond rounding. The default suits
+    /// a processor, whose caches hold little more; a GPU runs faster with thousands.
     #[config(default = 64)]
     pub memory_mib: usize,
     /// Seed of batches.

@@ -56,7 +56,8 @@ pub struct GradientNoiseConfig {
     /// Whether the residuals of all chunks stay in memory between products.
     #[config(default = "ChunkMemory::Keep")]
     pub memory: ChunkMemory,
-    /// Memory for the mini-batches that are worked on side by side, in MiB.
+    /// Memory for the mini-batches that are worked on side by side, in MiB, on a processor for
+    /// each of its threads.
     #[config(default = 64)]
     pub memory_mib: usize,
     /// Seed of batches.

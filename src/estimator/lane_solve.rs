@@ -11,8 +11,9 @@ use crate::compiled::PreparedLoss;
 use crate::error::Result;
 use crate::model_state::ModelState;
 use crate::operator::{HessianLanes, HessianOperator, LaneVectors, Lanes};
+use crate::parallel;
 use crate::params::ParamVector;
-use crate::solver::{LanczosConfig, LaneResult};
+use crate::solver::{Lanczos, LanczosConfig, LaneResult};
 
 /// Start vectors: the sum of the gradient, a random vector and, if there is one, an earlier
 /// eigenvector, each of norm 1; in a frame smaller than the space the product with that sum, so that all
@@ -66,11 +67,9 @@ pub(super) fn top_of_lanes(
     seeds: &[u64],
     whole: impl Fn(usize) -> Result<HessianOperator>,
 ) -> Result<Vec<LaneTop>> {
-    let before = lanes.n_applies();
-    let start = start(lanes, earlier, seeds)?;
-    let start_products = (lanes.n_applies() - before) / seeds.len();
     let solver = config.init();
-    let found = solver.solve_lanes(lanes, start, seeds)?;
+    // A start in a smaller frame is a product.
+    let start_products = usize::from(!lanes.is_dense());
     let top = |(lane, found): (usize, LaneResult)| {
         let LaneResult { values, vectors, n_applies, .. } = found;
         let (value, residual_norm, converged) = values[0];
@@ -91,7 +90,30 @@ pub(super) fn top_of_lanes(
         let coordinates = vectors.into_iter().next();
         Ok(LaneTop { value, residual_norm, converged, n_hvps, coordinates, outside: None })
     };
-    found.into_iter().enumerate().map(top).collect()
+    solved(lanes, earlier, &solver, seeds)?.into_iter().enumerate().map(top).collect()
+}
+
+/// The solves of all lanes: a few in each, the solves on all threads.
+fn solved(
+    lanes: &HessianLanes,
+    earlier: Option<&ParamVector>,
+    solver: &Lanczos,
+    seeds: &[u64],
+) -> Result<Vec<LaneResult>> {
+    let (k, device) = (seeds.len(), lanes.space().device());
+    let numbers: Vec<usize> = (0..k).collect();
+    let part = |numbers: &[usize]| {
+        let seeds: Vec<u64> = numbers.iter().map(|&lane| seeds[lane]).collect();
+        // A copy of the vector for each thread: tensors are sent to threads, not shared between them.
+        Ok((lanes.selected(numbers)?, earlier.cloned(), seeds))
+    };
+    let at_once = parallel::lanes_per_solve(lanes.shape(), device);
+    let parts = numbers.chunks(at_once).map(part).collect::<Result<Vec<_>>>()?;
+    let found = parallel::map(device, parts, |(lanes, earlier, seeds)| {
+        let start = start(&lanes, earlier.as_ref(), &seeds)?;
+        solver.solve_lanes(&lanes, start, &seeds, false)
+    });
+    Ok(found.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
 /// λ_max of one batch; `earlier` is an eigenvector from before.

@@ -39,7 +39,8 @@ pub struct MiniBatchExtremesConfig {
     /// The most products per batch and end of the spectrum.
     #[config(default = 100)]
     pub max_applies: usize,
-    /// Memory for the mini-batches that are worked on side by side, in MiB.
+    /// Memory for the mini-batches that are worked on side by side, in MiB, on a processor for
+    /// each of its threads.
     #[config(default = 64)]
     pub memory_mib: usize,
     /// Seed of batches and start vectors.

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 use super::Estimate;
 use super::mini_batches::{Joined, MiniBatches};
@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::mode::Mode;
 use crate::model_state::ModelState;
 use crate::operator::{HessianLanes, HessianOperator};
+use crate::parallel;
 use crate::samples::{self, Samples};
 
 /// Which batches are drawn, and when there are enough.
@@ -140,7 +141,8 @@ impl MonteCarlo {
         F: Fn(&M, S::Batch) -> Tensor<1>,
     {
         let Drawn { state, batches, .. } = drawn;
-        let mut queue = MiniBatches::new(data, state.space().device(), batches);
+        let device = state.space().device();
+        let mut queue = MiniBatches::new(data, device, batches);
         let (mut known, mut done) = (None::<(BatchSignature, PreparedLoss)>, 0);
         while done < batches.len() {
             // A batch with more than tensors may be another loss: recorded again, and by itself.
@@ -155,7 +157,8 @@ impl MonteCarlo {
                     (signature.clone(), PreparedLoss::of(model, state, batch, loss)?)
                 }
             };
-            let most = if S::Batch::TENSORS_ONLY { self.n_lanes(&prepared, done) } else { 1 };
+            let most =
+                if S::Batch::TENSORS_ONLY { self.n_lanes(&prepared, device, done) } else { 1 };
             let Joined { n_batches, tensors, apart } = queue.join(done, most, &signature)?;
             let state = state.with_operator(done);
             let group = Group {
@@ -230,8 +233,9 @@ impl MonteCarlo {
 
     /// How many mini-batches to work on side by side after `done` ones: what fits the memory and, with a
     /// target, those that count in any case, then a quarter more at a time.
-    fn n_lanes(&self, prepared: &PreparedLoss, done: usize) -> usize {
-        let fits = (self.memory_mib << 20) / prepared.lanes.bytes_per_lane().max(1);
+    fn n_lanes(&self, prepared: &PreparedLoss, device: &Device, done: usize) -> usize {
+        let memory = (self.memory_mib << 20).saturating_mul(parallel::solves_at_once(device));
+        let fits = memory / prepared.lanes.bytes_per_lane().max(1);
         let useful = match self.target_relative_error {
             None => self.num_batches,
             Some(_) if done < self.min_batches => self.min_batches - done,

@@ -48,8 +48,8 @@ pub struct SharpnessMonitorConfig {
     /// Eigenvalues are converged when ‖Hv − λv‖ ≤ `rel_tol`·|λ|; 0.1% by default.
     #[config(default = 1e-3)]
     pub rel_tol: f64,
-    /// Memory for the mini-batches that are worked on side by side, in MiB: 64 by default, better thousands on
-    /// a GPU.
+    /// Memory for the mini-batches that are worked on side by side, in MiB, on a processor for each of its
+    /// threads: 64 by default, better thousands on a GPU.
     #[config(default = 64)]
     pub memory_mib: usize,
     /// Which network is measured; by default the one of training, without dropout and other noise.

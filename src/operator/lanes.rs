@@ -105,7 +105,11 @@ impl LaneVectors {
     /// The vectors scaled to norm 1; a vector of norm 0 stays as it is.
     #[must_use]
     pub fn normalized(&self) -> Self {
-        let squares = self.squared_norms();
+        self.unit(self.squared_norms())
+    }
+
+    /// [`normalized`](Self::normalized), by squared norms that are known.
+    pub(crate) fn unit(&self, squares: Tensor<2>) -> Self {
         let zero = squares.clone().lower_equal_elem(0.0);
         self.scaled(&squares.mask_fill(zero, 1.0).sqrt().recip())
     }

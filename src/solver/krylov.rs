@@ -5,9 +5,14 @@
 //! eigenvalues appear (Paige 1976). All coefficients are kept, not only the three of the Lanczos
 //! recurrence, so that A·Q = Q·H + r·eᵀ holds to rounding even where A is not quite symmetric; the
 //! residual of a Ritz pair then needs no product ([`Hessenberg`]).
+//!
+//! Two passes over the basis can cost more than the product of a small batch. A basis may do without
+//! them for as long as it is orthogonal to √ε by an estimate ([`Drift`]), see
+//! [`Krylov::semi_orthogonal`].
 
 use burn::tensor::{Tensor, TensorData};
 
+use super::drift::Drift;
 use super::hessenberg::{Hessenberg, LaneEigen};
 use super::small_eigen::SmallEigen;
 use crate::error::Result;
@@ -25,37 +30,72 @@ pub(crate) struct Krylov {
     coefficients: Vec<Hessenberg>,
     /// For each lane, whether rounding is all that is left of r after the last step.
     is_closed: Vec<bool>,
+    /// For each lane, how far its basis is from orthogonal, while no pass over it is needed.
+    drift: Option<Vec<Drift>>,
     epsilon: f64,
 }
 
+/// What is left of products, and what was read of it.
+struct Rest {
+    vectors: LaneVectors,
+    /// ‖r‖² as a column `[K, 1]`.
+    squares: Tensor<2>,
+    lanes: Vec<RestOfLane>,
+}
+
+/// On the host: the coefficients of a product in the basis, ‖r‖², and what its rounding is a fraction of.
+struct RestOfLane {
+    column: Vec<f64>,
+    square: f64,
+    scale: f64,
+}
+
+impl RestOfLane {
+    /// ‖r‖. Rounding may leave a negative square, but NaN stays NaN.
+    fn norm(&self) -> f64 {
+        if self.square < 0.0 { 0.0 } else { self.square.sqrt() }
+    }
+}
+
 impl Krylov {
-    /// Bases without vectors, of at most `capacity` ones.
-    pub fn new(lanes: &dyn Lanes, capacity: usize) -> Self {
+    /// Bases without vectors.
+    pub fn new(lanes: &dyn Lanes) -> Self {
         let [k, _] = lanes.shape();
-        let rows = || Rows { groups: Vec::new(), len: 0, capacity };
         Self {
-            basis: rows(),
-            images: (!lanes.is_dense()).then(rows),
+            basis: Rows::default(),
+            images: (!lanes.is_dense()).then(Rows::default),
             last: Vec::new(),
             coefficients: vec![Hessenberg::default(); k],
             is_closed: vec![false; k],
+            drift: None,
             epsilon: lanes.space().epsilon(),
         }
     }
 
+    /// Orthogonalizes against the last two vectors alone for as long as the whole basis is orthogonal
+    /// to √ε in every lane, by the estimate of [`Drift`]; from there on against all of it.
+    ///
+    /// At that level the symmetric part of H is still that of an orthonormal basis of the same space,
+    /// to rounding (Simon 1984), so that its eigenvalues are what they were. Coefficients along other
+    /// vectors than the last two are rounding, and part of r.
+    pub fn semi_orthogonal(self) -> Self {
+        let drift = Some(vec![Drift::default(); self.coefficients.len()]);
+        Self { drift, ..self }
+    }
+
+    /// Whether steps still do without passes over the basis.
+    #[cfg(test)]
+    pub fn is_without_passes(&self) -> bool {
+        self.drift.is_some()
+    }
+
     /// Number of basis vectors m.
     pub fn len(&self) -> usize {
-        self.basis.len
+        self.basis.len()
     }
 
-    /// Number of basis vectors that there is memory for.
-    #[cfg(test)]
-    pub fn room(&self) -> usize {
-        self.basis.groups.iter().map(|group| group.dims()[1]).sum()
-    }
-
-    /// Adds unit vectors and multiplies them; returns r, the part of the products outside the bases.
-    /// One product in each lane, one read-back.
+    /// Adds unit vectors and multiplies them; returns r/‖r‖, r the part of the products outside the
+    /// bases; of norm 0 where r is. One product in each lane, one read-back.
     pub fn step(&mut self, lanes: &dyn Lanes, unit: &LaneVectors) -> Result<LaneVectors> {
         self.basis.push(&unit.coordinates);
         if let Some(images) = &mut self.images {
@@ -65,44 +105,95 @@ impl Krylov {
         self.last.truncate(2);
         let (m, n_last) = (self.len(), self.last.len());
         let mut rest = lanes.apply(&unit.images)?;
-        let mut scalars = Vec::new();
+        let mut local = Vec::new();
         for vector in &self.last {
             let coefficient = row_dots(&rest, &vector.images);
             rest = rest - vector.coordinates.clone() * coefficient.clone();
-            scalars.push(coefficient);
+            local.push(coefficient);
         }
-        let (mut rest, mut coefficients) = self.project_out(rest);
+        let mut coefficients = None;
+        if self.drift.is_none() {
+            self.pack();
+            let (once, found) = self.project_out(rest);
+            (rest, coefficients) = (once, Some(found));
+        }
         if (m > n_last && n_last < 2) || self.is_turned() {
             // After a restart once, and after a turn from then on, a product has large coefficients along
             // other vectors than the last two.
             let (again, more) = self.project_out(rest);
-            (rest, coefficients) = (again, coefficients + more);
+            let found = coefficients.map_or(more.clone(), |found| found + more);
+            (rest, coefficients) = (again, Some(found));
         }
-        scalars.push(coefficients);
-        let rest = LaneVectors::new(lanes, rest)?;
-        let scale = lanes.rounding_scale(&rest.coordinates);
-        scalars.extend([rest.squared_norms(), scale]);
-        let scalars = Tensor::cat(scalars, 1);
-        let [_, width] = scalars.dims();
-        let scalars = read(scalars.flatten(0, 1))?;
-        for (lane, scalars) in scalars.chunks_exact(width).enumerate() {
-            let (square, scale) = (scalars[width - 2], scalars[width - 1]);
-            let mut column = scalars[n_last..n_last + m].to_vec();
-            for (back, coefficient) in scalars[..n_last].iter().enumerate() {
-                column[m - 1 - back] += coefficient;
+        let mut rest = self.rest(lanes, rest, local, coefficients)?;
+        if self.has_drifted(&rest) {
+            self.drift = None;
+            self.pack();
+            let (again, more) = self.project_out(rest.vectors.coordinates);
+            let before = rest.lanes;
+            rest = self.rest(lanes, again, Vec::new(), Some(more))?;
+            for (lane, before) in rest.lanes.iter_mut().zip(&before) {
+                lane.column.iter_mut().zip(&before.column).for_each(|(sum, term)| *sum += term);
             }
-            // Rounding may leave a negative square, but NaN stays NaN.
-            let beta = if square < 0.0 { 0.0 } else { square.sqrt() };
+        }
+        for (lane, found) in rest.lanes.into_iter().enumerate() {
+            let (beta, RestOfLane { column, square, scale }) = (found.norm(), found);
             self.coefficients[lane].push(column, beta);
             self.is_closed[lane] = square <= 16.0 * self.epsilon * scale && square < 0.5 * scale;
             if m == lanes.space().n_params() {
                 self.complete(lane);
             }
         }
-        Ok(rest)
+        Ok(rest.vectors.unit(rest.squares))
     }
 
-    /// Each row minus its projection on its basis, and the coefficients `[K, room]`.
+    /// What is left of products after taking off multiples of the last vectors, `local` (the last one
+    /// first), and of all of them, `coefficients` `[K, m]`.
+    fn rest(
+        &self,
+        lanes: &dyn Lanes,
+        rest: Tensor<2>,
+        local: Vec<Tensor<2>>,
+        coefficients: Option<Tensor<2>>,
+    ) -> Result<Rest> {
+        let (m, n_local, n_all) = (self.len(), local.len(), coefficients.iter().len() * self.len());
+        let vectors = LaneVectors::new(lanes, rest)?;
+        let squares = vectors.squared_norms();
+        let scale = lanes.rounding_scale(&vectors.coordinates);
+        let scalars = local.into_iter().chain(coefficients).chain([squares.clone(), scale]);
+        let scalars = Tensor::cat(scalars.collect(), 1);
+        let [_, width] = scalars.dims();
+        let scalars = read(scalars.flatten(0, 1))?;
+        let of_lane = |scalars: &[f64]| {
+            let mut column = vec![0.0; m];
+            column.iter_mut().zip(&scalars[n_local..n_local + n_all]).for_each(|(c, s)| *c = *s);
+            for (back, coefficient) in scalars[..n_local].iter().enumerate() {
+                column[m - 1 - back] += coefficient;
+            }
+            RestOfLane { column, square: scalars[width - 2], scale: scalars[width - 1] }
+        };
+        let lanes = scalars.chunks_exact(width).map(of_lane).collect();
+        Ok(Rest { vectors, squares, lanes })
+    }
+
+    /// Whether the next vector of a lane would be too far from orthogonal to its basis.
+    fn has_drifted(&mut self, rest: &Rest) -> bool {
+        let Some(drift) = &mut self.drift else { return false };
+        let epsilon = self.epsilon;
+        let of_lane = |(drift, rest): (&mut Drift, &RestOfLane)| {
+            drift.next(&rest.column, rest.norm(), epsilon)
+        };
+        // NaN is no drift, and is reported as what it is.
+        let worst = drift.iter_mut().zip(&rest.lanes).map(of_lane).fold(0.0, f64::max);
+        worst > epsilon.sqrt()
+    }
+
+    /// Joins rows of the basis, before passes over it.
+    fn pack(&mut self) {
+        self.basis.pack();
+        self.images.iter_mut().for_each(Rows::pack);
+    }
+
+    /// Each row minus its projection on its basis, and the coefficients `[K, m]`.
     fn project_out(&self, rows: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
         let [k, width] = rows.dims();
         let images = self.images.as_ref().unwrap_or(&self.basis);
@@ -127,30 +218,27 @@ impl Krylov {
         self.is_closed[lane] || self.coefficients[lane].is_closed(self.epsilon)
     }
 
-    /// Combinations of the basis vectors: for each lane one list of coefficients, of at most m.
-    pub fn combine(&self, coefficients: &[Vec<f64>]) -> LaneVectors {
+    /// Unit vectors along combinations of the basis vectors: for each lane one list of coefficients, of
+    /// at most m.
+    pub fn combine(&self, lanes: &dyn Lanes, coefficients: &[Vec<f64>]) -> Result<LaneVectors> {
         let flat = self.upload(coefficients.iter().map(std::slice::from_ref), 1);
-        let combine = |rows: &Rows| {
-            let sums = rows.combine(&flat);
-            let [k, _, width] = sums.dims();
-            sums.reshape([k, width])
-        };
-        let coordinates = combine(&self.basis);
-        let images = self.images.as_ref().map_or_else(|| coordinates.clone(), combine);
-        LaneVectors { coordinates, images }
+        let sums = self.basis.combine(&flat);
+        let [k, _, width] = sums.dims();
+        // The norm of the coefficients is that of the vector only as far as the basis is orthonormal.
+        Ok(LaneVectors::new(lanes, sums.reshape([k, width]))?.normalized())
     }
 
-    /// For each lane `p` lists of coefficients as `[K, p, room]`; lists that are not there are zero.
+    /// For each lane `p` lists of coefficients as `[K, p, m]`; lists that are not there are zero.
     fn upload<'a>(&self, lists: impl Iterator<Item = &'a [Vec<f64>]>, p: usize) -> Tensor<3> {
-        let (first, k, room) = (&self.basis.groups[0], self.coefficients.len(), self.basis.room());
-        let mut flat = vec![0.0; k * p * room];
-        for (lane, lists) in flat.chunks_exact_mut(p * room).zip(lists) {
-            for (row, list) in lane.chunks_exact_mut(room).zip(lists) {
+        let (first, k, m) = (&self.basis.groups[0], self.coefficients.len(), self.len());
+        let mut flat = vec![0.0; k * p * m];
+        for (lane, lists) in flat.chunks_exact_mut(p * m).zip(lists) {
+            for (row, list) in lane.chunks_exact_mut(m).zip(lists) {
                 row[..list.len()].copy_from_slice(list);
             }
         }
         let (device, dtype) = (first.device(), first.dtype());
-        let data = TensorData::new(flat, [k, p, room]).convert_dtype(dtype);
+        let data = TensorData::new(flat, [k, p, m]).convert_dtype(dtype);
         Tensor::from_data(data, (&device, dtype))
     }
 
@@ -178,6 +266,7 @@ impl Krylov {
             *coefficients = coefficients.restarted(eigen, kept, self.epsilon);
         }
         self.last.clear();
+        self.drift = None;
     }
 
     /// Says that what comes next in the lanes at `lanes` is another direction than r.
@@ -188,6 +277,7 @@ impl Krylov {
         }
         if !lanes.is_empty() {
             self.last.clear();
+            self.drift = None;
         }
     }
 
@@ -210,84 +300,66 @@ impl Krylov {
             last: self.last.iter().map(|vectors| vectors.select(lanes)).collect(),
             coefficients: lanes.iter().map(|&lane| self.coefficients[lane].clone()).collect(),
             is_closed: lanes.iter().map(|&lane| self.is_closed[lane]).collect(),
+            drift: self
+                .drift
+                .as_ref()
+                .map(|drift| lanes.iter().map(|&lane| drift[lane].clone()).collect()),
             epsilon: self.epsilon,
         }
     }
 }
 
-/// Vectors of every lane in groups, so that a growing basis is never copied. They are written in place;
-/// rows that are not yet written are zero.
+/// Vectors of every lane in groups `[K, rows, width]`: products with several rows are matrix products.
+#[derive(Default)]
 struct Rows {
-    /// `[K, rows, width]`, all of them written but the end of the last one.
     groups: Vec<Tensor<3>>,
-    len: usize,
-    capacity: usize,
 }
 
-/// Vectors of a new group: products with the basis are matrix products of this size.
-const GROUP: usize = 8;
+/// Rows that become a group.
+const GROUP: usize = 4;
 
 impl Rows {
-    fn push(&mut self, vectors: &Tensor<2>) {
-        let [k, width] = vectors.dims();
-        let full: usize = self.groups.iter().map(|group| group.dims()[1]).sum();
-        if self.len == full {
-            let rows = GROUP.min(self.capacity.saturating_sub(full)).max(1);
-            let options = (&vectors.device(), vectors.dtype());
-            self.groups.push(Tensor::zeros([k, rows, width], options));
-        }
-        let row = vectors.clone().reshape([k, 1, width]);
-        let before = self.first_of_last();
-        if let Some(group) = self.groups.last_mut() {
-            let (rows, at) = (std::mem::replace(group, row.clone()), self.len - before);
-            *group = rows.slice_assign([0..k, at..at + 1, 0..width], row);
-        }
-        self.len += 1;
+    fn len(&self) -> usize {
+        self.groups.iter().map(|group| group.dims()[1]).sum()
     }
 
-    /// The number of the first row of the last group.
-    fn first_of_last(&self) -> usize {
-        self.groups.iter().rev().skip(1).map(|group| group.dims()[1]).sum()
+    /// Adds a row by itself: nothing is copied.
+    fn push(&mut self, vectors: &Tensor<2>) {
+        let [k, width] = vectors.dims();
+        self.groups.push(vectors.clone().reshape([k, 1, width]));
+    }
+
+    /// Joins the rows that are by themselves once there are some.
+    fn pack(&mut self) {
+        let is_single = |group: &&Tensor<3>| group.dims()[1] == 1;
+        let n_singles = self.groups.iter().rev().take_while(is_single).count();
+        if n_singles >= GROUP {
+            let singles = self.groups.split_off(self.groups.len() - n_singles);
+            self.groups.push(Tensor::cat(singles, 1));
+        }
     }
 
     fn replace(&mut self, rows: Tensor<3>) {
-        self.len = rows.dims()[1];
         self.groups = vec![rows];
     }
 
-    /// The groups; of a single lane without the rows that are not yet written, which among several lanes
-    /// could not be left out without a copy.
-    fn groups(&self) -> impl Iterator<Item = Tensor<3>> {
-        let before = self.first_of_last();
-        self.groups.iter().enumerate().map(move |(i, group)| {
-            let is_single_last = i + 1 == self.groups.len() && group.dims()[0] == 1;
-            let group = group.clone();
-            if is_single_last { group.narrow(1, 0, self.len - before) } else { group }
-        })
-    }
-
-    /// Number of coefficients of a combination: at least the number of vectors.
-    fn room(&self) -> usize {
-        self.groups().map(|group| group.dims()[1]).sum()
-    }
-
-    /// The inner product of each row with the vector of its lane, `[K, 1, room]`.
+    /// The inner product of each row with the vector of its lane, `[K, 1, m]`.
     fn dots(&self, vectors: &Tensor<2>) -> Tensor<3> {
         let [k, width] = vectors.dims();
         let column = vectors.clone().reshape([k, width, 1]);
-        let dots = self.groups().map(|group| group.matmul(column.clone())).collect();
-        Tensor::cat(dots, 1).reshape([k, 1, self.room()])
+        let dots = self.groups.iter().map(|group| group.clone().matmul(column.clone()));
+        Tensor::cat(dots.collect(), 1).reshape([k, 1, self.len()])
     }
 
-    /// Combinations `[K, p, width]` of the rows, of which there is one, by coefficients `[K, p, room]`.
+    /// Combinations `[K, p, width]` of the rows, of which there is one, by coefficients `[K, p, m]`.
     fn combine(&self, coefficients: &Tensor<3>) -> Tensor<3> {
         let mut first = 0;
-        let sum = |group: Tensor<3>| {
+        let sum = |group: &Tensor<3>| {
             let rows = group.dims()[1];
             first += rows;
-            coefficients.clone().narrow(2, first - rows, rows).matmul(group)
+            coefficients.clone().narrow(2, first - rows, rows).matmul(group.clone())
         };
-        let sums: Vec<_> = self.groups().map(sum).collect();
+        let sums: Vec<_> = self.groups.iter().map(sum).collect();
         sums.into_iter().reduce(|a, b| a + b).unwrap_or_else(|| coefficients.clone())
     }
 
@@ -297,7 +369,7 @@ impl Rows {
             let indices = Tensor::from_data(indices.as_slice(), &group.device());
             group.clone().select(0, indices)
         };
-        Self { groups: self.groups.iter().map(select).collect(), ..*self }
+        Self { groups: self.groups.iter().map(select).collect() }
     }
 }
 

@@ -1,10 +1,10 @@
-//! Lanczos iteration with full reorthogonalization and thick restarts.
+//! Lanczos iteration with reorthogonalization where it is needed, and thick restarts.
 //!
 //! Builds an orthonormal basis Q of the Krylov space span{v, Av, A²v, ...} with A Q = Q H + r eᵀ, H the
 //! coefficients of all products, tridiagonal up to rounding; eigenpairs (θ, s) of its symmetric part
 //! give Ritz pairs (θ, Qs) of A (Parlett, The Symmetric Eigenvalue Problem, chapter 13). [`Krylov`] does
-//! that for several operators side by side. Cost of a step: one product, two passes over the basis as
-//! matrix products, one read-back.
+//! that for several operators side by side. Cost of a step: one product, one read-back, and, where several
+//! pairs are wanted or one nearly has converged, two passes over the basis as matrix products.
 //!
 //! A full basis is replaced by the best half of its Ritz vectors, and the iteration goes on with the same
 //! next vector (Wu and Simon, Thick-restart Lanczos, SIAM J. Matrix Anal. Appl. 22, 2000): the space that
@@ -144,7 +144,7 @@ pub(crate) struct LaneResult {
     /// The wanted pairs, and the first one behind them if there is one: eigenvalue, residual norm,
     /// whether it is within the tolerance.
     pub values: Vec<(f64, f64, bool)>,
-    /// Coordinates `[1, width]` of their vectors.
+    /// Coordinates `[1, width]` of their vectors; that of the last is left out unless it was asked for.
     pub vectors: Vec<Tensor<2>>,
     pub n_applies: usize,
     /// Whether the solve ended for another reason than `max_applies`.
@@ -214,7 +214,7 @@ impl Lanczos {
         let start = if lanes.is_dense() { images } else { lanes.apply(&images)? };
         n_applies += usize::from(!lanes.is_dense());
         let start = LaneVectors::new(lanes, start)?;
-        let mut found = self.solve_lanes(lanes, start, &seeds)?;
+        let mut found = self.solve_lanes(lanes, start, &seeds, true)?;
         let LaneResult { values, vectors, n_applies: steps, is_complete } = found.remove(0);
         let pair = |((value, residual_norm, converged), vector): (_, Tensor<2>)| {
             let vector = lanes.expand(&vector, 0)?;
@@ -231,12 +231,13 @@ impl Lanczos {
     }
 
     /// Solves all lanes side by side from `start`. A lane that has converged stays as it is, and
-    /// leaves the working set with others.
+    /// leaves the working set with others. `with_next`: vectors also of the pairs behind the wanted ones.
     pub(crate) fn solve_lanes(
         &self,
         lanes: &dyn Lanes,
         start: LaneVectors,
         seeds: &[u64],
+        with_next: bool,
     ) -> Result<Vec<LaneResult>> {
         self.check(lanes.space(), None)?;
         let norms = dots(&start, &start)?;
@@ -255,8 +256,9 @@ impl Lanczos {
             active: (0..seeds.len()).collect(),
             n_applies: 0,
             seeds,
+            with_next,
         };
-        let krylov = Krylov::new(lanes, run.capacity());
+        let krylov = run.basis(lanes);
         run.solve(lanes, krylov, start.normalized())?;
         Ok(run.results.into_iter().flatten().collect())
     }
@@ -273,6 +275,8 @@ struct Run<'a> {
     /// Products so far, in each active lane.
     n_applies: usize,
     seeds: &'a [u64],
+    /// Whether the vectors of the pairs behind the wanted ones are wanted, too.
+    with_next: bool,
 }
 
 /// A lane whose solve ends.
@@ -290,6 +294,16 @@ impl Run<'_> {
         max_basis.max(least).min(self.judge.space.n_params())
     }
 
+    /// Bases without vectors. Copies of converged eigenvalues, which a basis that is not orthogonal may
+    /// grow, cannot be among the wanted ones where there is one at an end of the spectrum.
+    fn basis(&self, lanes: &dyn Lanes) -> Krylov {
+        let LanczosConfig { which, num_eigenvalues, threshold, .. } = *self.judge.config;
+        let most = if which == Which::BothEnds { 2 } else { 1 };
+        let krylov = Krylov::new(lanes);
+        let is_single = threshold.is_none() && num_eigenvalues <= most;
+        if is_single { krylov.semi_orthogonal() } else { krylov }
+    }
+
     /// Builds bases from `unit` vectors until every lane has ended. Lanes without work cost as much as
     /// others, so they leave when a quarter of the lanes is done, and before a restart.
     fn solve(
@@ -300,11 +314,11 @@ impl Run<'_> {
     ) -> Result<()> {
         let mut ended: Vec<Option<Ended>> = self.active.iter().map(|_| None).collect();
         loop {
-            let rest = krylov.step(lanes, &unit)?;
+            let ahead = krylov.step(lanes, &unit)?;
             self.n_applies += 1;
             let turning = self.judge_all(&krylov, &mut ended)?;
             let (was_turned, turns) = (krylov.is_turned(), !turning.is_empty());
-            unit = self.next(lanes, &mut krylov, rest, turning, &mut ended)?;
+            unit = self.next(lanes, &mut krylov, ahead, turning, &mut ended)?;
             let open: Vec<usize> = (0..ended.len()).filter(|&i| ended[i].is_none()).collect();
             // A second look needs room, so that a restart comes before it and not within.
             let room = self.capacity() - krylov.len();
@@ -317,7 +331,7 @@ impl Run<'_> {
             if !leave {
                 continue;
             }
-            self.collect(&krylov, ended);
+            self.collect(lanes, &krylov, ended)?;
             if open.is_empty() {
                 return Ok(());
             }
@@ -357,12 +371,12 @@ impl Run<'_> {
         &self,
         lanes: &dyn Lanes,
         krylov: &mut Krylov,
-        rest: LaneVectors,
+        ahead: LaneVectors,
         turning: Vec<usize>,
         ended: &mut [Option<Ended>],
     ) -> Result<LaneVectors> {
         if turning.is_empty() {
-            return Ok(rest.normalized());
+            return Ok(ahead);
         }
         krylov.turn(&turning);
         // One stream for each product, whatever is left of the basis.
@@ -381,7 +395,7 @@ impl Run<'_> {
         }
         let is_turning = |lane| f64::from(u8::from(turning.contains(&lane)));
         let is_turning: Vec<f64> = (0..norms.len()).map(is_turning).collect();
-        Ok(mixed(&rest.normalized(), &fresh.normalized(), is_turning))
+        Ok(mixed(&ahead, &fresh.normalized(), is_turning))
     }
 
     /// Makes room; returns the next unit vectors. A thick restart keeps the best half of the Ritz
@@ -410,23 +424,31 @@ impl Run<'_> {
         let sum = |(eigen, order): &(SmallEigen, Vec<usize>)| -> Vec<f64> {
             (0..m).map(|row| order.iter().map(|&i| eigen.vectors[i][row]).sum()).collect()
         };
-        let start = krylov.combine(&kept.iter().map(sum).collect::<Vec<_>>());
-        *krylov = Krylov::new(lanes, self.capacity());
-        Ok(start.normalized())
+        let start = krylov.combine(lanes, &kept.iter().map(sum).collect::<Vec<_>>())?;
+        *krylov = Krylov::new(lanes);
+        Ok(start)
     }
 
     /// Writes the results of the lanes that have ended.
-    fn collect(&mut self, krylov: &Krylov, ended: Vec<Option<Ended>>) {
-        let lists = |ended: &Option<Ended>| {
-            ended.as_ref().map_or_else(Vec::new, |ended| ended.found.coefficients.clone())
+    fn collect(
+        &mut self,
+        lanes: &dyn Lanes,
+        krylov: &Krylov,
+        ended: Vec<Option<Ended>>,
+    ) -> Result<()> {
+        let lists = |ended: &Option<Ended>| -> Vec<Vec<f64>> {
+            let Some(Ended { found, .. }) = ended else { return Vec::new() };
+            let n = if self.with_next { found.coefficients.len() } else { found.n_wanted };
+            found.coefficients[..n].to_vec()
         };
         let lists: Vec<_> = ended.iter().map(lists).collect();
         let most = lists.iter().map(Vec::len).max().unwrap_or(0);
         let of_pair = |pair: usize| {
             let list = |lists: &Vec<Vec<f64>>| lists.get(pair).cloned().unwrap_or_default();
-            krylov.combine(&lists.iter().map(list).collect::<Vec<_>>()).coordinates
+            let lists = lists.iter().map(list).collect::<Vec<_>>();
+            Ok(krylov.combine(lanes, &lists)?.coordinates)
         };
-        let vectors: Vec<Tensor<2>> = (0..most).map(of_pair).collect();
+        let vectors: Vec<Tensor<2>> = (0..most).map(of_pair).collect::<Result<_>>()?;
         for (lane, ended) in ended.into_iter().enumerate() {
             // What is open runs on in a smaller set.
             let Some(Ended { found, n_applies, is_complete }) = ended else { continue };
@@ -436,6 +458,7 @@ impl Run<'_> {
             let result = LaneResult { values, vectors, n_applies, is_complete };
             self.results[self.active[lane]] = Some(result);
         }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@
 //! | [`Lobpcg`] | 1 product per vector that has not converged, 6 vectors each | several eigenvalues in bounded memory, multiple ones too |
 //! | [`PowerIteration`] | k products, no basis | least memory; the textbook baseline |
 
+mod drift;
 mod hessenberg;
 mod judge;
 mod krylov;

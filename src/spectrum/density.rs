@@ -102,11 +102,11 @@ fn quadratures_of(
 ) -> Result<Vec<Quadrature>> {
     let lanes = Copies { operator, k: starts.dims()[0] };
     let num_steps = num_steps.min(operator.dim());
-    let mut krylov = Krylov::new(&lanes, num_steps);
+    let mut krylov = Krylov::new(&lanes);
     let mut unit = LaneVectors::new(&lanes, starts.clone())?.normalized();
     let mut found: Vec<Option<Quadrature>> = vec![None; lanes.k];
     while found.iter().any(Option::is_none) {
-        let rest = krylov.step(&lanes, &unit)?;
+        unit = krylov.step(&lanes, &unit)?;
         for (lane, found) in found.iter_mut().enumerate().filter(|(_, found)| found.is_none()) {
             if krylov.is_closed(lane) || krylov.len() == num_steps {
                 let eigen = krylov.eigen(lane)?.eigen;
@@ -114,7 +114,6 @@ fn quadratures_of(
                 *found = Some(Quadrature { nodes: eigen.values, weights });
             }
         }
-        unit = rest.normalized();
     }
     Ok(found.into_iter().flatten().collect())
 }
