@@ -126,13 +126,12 @@ impl Krylov {
         }
         let mut rest = self.rest(lanes, rest, local, coefficients)?;
         if self.has_drifted(&rest) {
-            self.drift = None;
-            self.pack();
-            let (again, more) = self.project_out(rest.vectors.coordinates);
+            self.end_drift(lanes)?;
+            let (again, _) = self.project_out(rest.vectors.coordinates);
             let before = rest.lanes;
-            rest = self.rest(lanes, again, Vec::new(), Some(more))?;
-            for (lane, before) in rest.lanes.iter_mut().zip(&before) {
-                lane.column.iter_mut().zip(&before.column).for_each(|(sum, term)| *sum += term);
+            rest = self.rest(lanes, again, Vec::new(), None)?;
+            for (lane, before) in rest.lanes.iter_mut().zip(before) {
+                lane.column = before.column;
             }
         }
         for (lane, found) in rest.lanes.into_iter().enumerate() {
@@ -185,6 +184,23 @@ impl Krylov {
         // NaN is no drift, and is reported as what it is.
         let worst = drift.iter_mut().zip(&rest.lanes).map(of_lane).fold(0.0, f64::max);
         worst > epsilon.sqrt()
+    }
+
+    /// Makes the last vector orthogonal to those before it, as the next one is going to be: two in a row,
+    /// since the recurrence leads back to both (Simon 1984). The coefficients so far are those in this
+    /// basis, to the square of what it was off by, and what is taken off is none of them.
+    fn end_drift(&mut self, lanes: &dyn Lanes) -> Result<()> {
+        self.drift = None;
+        self.basis.groups.pop();
+        self.images.iter_mut().for_each(|images| drop(images.groups.pop()));
+        self.pack();
+        if self.len() > 0 {
+            let (rows, _) = self.project_out(self.last[0].coordinates.clone());
+            self.last[0] = LaneVectors::new(lanes, rows)?.normalized();
+        }
+        self.basis.push(&self.last[0].coordinates);
+        self.images.iter_mut().for_each(|images| images.push(&self.last[0].images));
+        Ok(())
     }
 
     /// Joins rows of the basis, before passes over it.

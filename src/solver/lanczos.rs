@@ -3,8 +3,8 @@
 //! Builds an orthonormal basis Q of the Krylov space span{v, Av, A²v, ...} with A Q = Q H + r eᵀ, H the
 //! coefficients of all products, tridiagonal up to rounding; eigenpairs (θ, s) of its symmetric part
 //! give Ritz pairs (θ, Qs) of A (Parlett, The Symmetric Eigenvalue Problem, chapter 13). [`Krylov`] does
-//! that for several operators side by side. Cost of a step: one product, one read-back, and, where several
-//! pairs are wanted or one nearly has converged, two passes over the basis as matrix products.
+//! that for several operators side by side. Cost of a step: one product, two passes over the basis as
+//! matrix products (the estimators' solves do without them at first), one read-back.
 //!
 //! A full basis is replaced by the best half of its Ritz vectors, and the iteration goes on with the same
 //! next vector (Wu and Simon, Thick-restart Lanczos, SIAM J. Matrix Anal. Appl. 22, 2000): the space that
@@ -294,13 +294,13 @@ impl Run<'_> {
         max_basis.max(least).min(self.judge.space.n_params())
     }
 
-    /// Bases without vectors. Copies of converged eigenvalues, which a basis that is not orthogonal may
-    /// grow, cannot be among the wanted ones where there is one at an end of the spectrum.
+    /// Bases without vectors. For one pair and nothing behind it they need not be orthogonal to more than
+    /// √ε: there is no other vector that it must be orthogonal to, and a copy of it would not be taken for
+    /// another pair.
     fn basis(&self, lanes: &dyn Lanes) -> Krylov {
-        let LanczosConfig { which, num_eigenvalues, threshold, .. } = *self.judge.config;
-        let most = if which == Which::BothEnds { 2 } else { 1 };
+        let LanczosConfig { num_eigenvalues, threshold, .. } = *self.judge.config;
         let krylov = Krylov::new(lanes);
-        let is_single = threshold.is_none() && num_eigenvalues <= most;
+        let is_single = threshold.is_none() && num_eigenvalues == 1 && !self.with_next;
         if is_single { krylov.semi_orthogonal() } else { krylov }
     }
 
