@@ -234,14 +234,13 @@ impl Krylov {
         self.is_closed[lane] || self.coefficients[lane].is_closed(self.epsilon)
     }
 
-    /// Unit vectors along combinations of the basis vectors: for each lane one list of coefficients, of
-    /// at most m.
-    pub fn combine(&self, lanes: &dyn Lanes, coefficients: &[Vec<f64>]) -> Result<LaneVectors> {
+    /// Coordinates `[K, width]` of combinations of the basis vectors: for each lane one list of
+    /// coefficients, of at most m.
+    pub fn combine(&self, coefficients: &[Vec<f64>]) -> Tensor<2> {
         let flat = self.upload(coefficients.iter().map(std::slice::from_ref), 1);
         let sums = self.basis.combine(&flat);
         let [k, _, width] = sums.dims();
-        // The norm of the coefficients is that of the vector only as far as the basis is orthonormal.
-        Ok(LaneVectors::new(lanes, sums.reshape([k, width]))?.normalized())
+        sums.reshape([k, width])
     }
 
     /// For each lane `p` lists of coefficients as `[K, p, m]`; lists that are not there are zero.

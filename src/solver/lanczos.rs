@@ -424,9 +424,9 @@ impl Run<'_> {
         let sum = |(eigen, order): &(SmallEigen, Vec<usize>)| -> Vec<f64> {
             (0..m).map(|row| order.iter().map(|&i| eigen.vectors[i][row]).sum()).collect()
         };
-        let start = krylov.combine(lanes, &kept.iter().map(sum).collect::<Vec<_>>())?;
+        let start = krylov.combine(&kept.iter().map(sum).collect::<Vec<_>>());
         *krylov = Krylov::new(lanes);
-        Ok(start)
+        Ok(LaneVectors::new(lanes, start)?.normalized())
     }
 
     /// Writes the results of the lanes that have ended.
@@ -446,7 +446,12 @@ impl Run<'_> {
         let of_pair = |pair: usize| {
             let list = |lists: &Vec<Vec<f64>>| lists.get(pair).cloned().unwrap_or_default();
             let lists = lists.iter().map(list).collect::<Vec<_>>();
-            Ok(krylov.combine(lanes, &lists)?.coordinates)
+            let vectors = krylov.combine(&lists);
+            if self.with_next {
+                return Ok(vectors);
+            }
+            // Of a basis that is orthogonal to √ε only, norms are 1 only to that.
+            Ok(LaneVectors::new(lanes, vectors)?.normalized().coordinates)
         };
         let vectors: Vec<Tensor<2>> = (0..most).map(of_pair).collect::<Result<_>>()?;
         for (lane, ended) in ended.into_iter().enumerate() {

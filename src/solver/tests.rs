@@ -150,8 +150,7 @@ fn a_thick_restart_keeps_the_relation_and_the_bound() {
             let found = krylov.eigen(lane).unwrap();
             for (i, value) in found.eigen.values.iter().enumerate() {
                 let row = vec![found.eigen.vectors[i].clone(); 2];
-                let vector = krylov.combine(&lanes, &row).unwrap();
-                let vector = lanes.expand(&vector.coordinates, lane).unwrap();
+                let vector = lanes.expand(&krylov.combine(&row), lane).unwrap();
                 let product = operator.apply(&vector).unwrap();
                 let rest = product.axpy(-value, &vector).unwrap().norm().unwrap();
                 let off = (rest - found.residuals[i]).abs();
@@ -215,7 +214,8 @@ fn a_semi_orthogonal_basis_is_orthogonal_to_the_root_of_epsilon() {
             // 40 ε‖A‖ for a product, and as many for the sums over the basis.
             assert!(difference < 80.0 * f64::EPSILON * 9.0, "step {step}: {difference}");
             let coefficients = vec![found.eigen.vectors[top].clone(); 2];
-            let vector = semi.combine(&lanes, &coefficients).unwrap();
+            let vector = LaneVectors::new(&lanes, semi.combine(&coefficients)).unwrap();
+            let vector = vector.normalized();
             let vector = lanes.expand(&vector.coordinates, lane).unwrap();
             let product = operator.apply(&vector).unwrap();
             let value = found.eigen.values[top];
