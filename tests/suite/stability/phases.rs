@@ -116,7 +116,7 @@ fn a_level_is_covered_by_its_interval() {
 #[test]
 fn plateaus_are_rarely_taken_for_trends() {
     // The worst case: every row of 100 histories of 200 rows. A drift must exceed three standard errors.
-    let (mut trends, mut total) = (0, 0);
+    let (mut trends, mut early, mut total) = (0, 0, 0);
     for seed in 0..100 {
         let mut detector = PhaseDetectorConfig::new().init().unwrap();
         let series = autoregressive(201, 0.3, seed).into_iter();
@@ -124,13 +124,14 @@ fn plateaus_are_rarely_taken_for_trends() {
             match detector.push(step, value, threshold).unwrap() {
                 Phase::Sharpening { .. } | Phase::Flattening { .. } => trends += 1,
                 Phase::Plateau { .. } => {}
-                Phase::Undetermined { n_rows } => assert!(n_rows < 16),
+                Phase::Undetermined { n_rows } => early += usize::from(n_rows >= 16),
                 other => panic!("{other:?}"),
             }
             total += 1;
         }
     }
     assert!(trends * 50 < total, "{trends} of {total}: more than 2%");
+    assert!(early * 50 < total, "{early} of {total} taken for the end of a change: more than 2%");
 }
 
 #[test]
@@ -151,6 +152,25 @@ fn a_plateau_after_a_ramp_begins_at_its_end() {
     assert!(matches!(phase_of(&exact[..100]), Phase::Sharpening { .. }));
     assert!(matches!(phase_of(&exact[..105]), Phase::Sharpening { .. }));
     assert!(matches!(phase_of(&exact[..120]), Phase::Plateau { .. }));
+}
+
+#[test]
+fn a_plateau_is_not_seen_before_a_window_of_it() {
+    // A short rise is a part of every window until 16 rows have come after it. What the level is said to be
+    // then must not have the rise in it.
+    let rise = [0.05, 0.2, 0.35, 0.3, 0.5, 0.8];
+    let (mut early, mut late) = (0, 0);
+    for seed in 0..100 {
+        let noise = normals(60, seed).into_iter().map(|e| 1.1 + 0.1 * e);
+        let ratios: Vec<f64> = rise.into_iter().chain(noise).collect();
+        for n in 16..rise.len() + 16 {
+            let phase = phase_of(&rows(ratios[..n].iter().copied()));
+            early += usize::from(matches!(phase, Phase::Plateau { since: ..50, .. }));
+        }
+        let (since, ratio, _) = plateau(&rows(ratios));
+        late += usize::from(since >= 50 && (ratio.mean - 1.1).abs() < 4.0 * ratio.standard_error);
+    }
+    assert!(early <= 6 && late >= 95, "{early} of 600 with the rise, {late} of 100 without");
 }
 
 #[test]
