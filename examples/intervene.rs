@@ -14,6 +14,7 @@ mod support;
 use std::path::Path;
 use std::process::ExitCode;
 
+use burn_sharpness::estimator::Estimate;
 use burn_sharpness::observe::{History, Measure};
 use burn_sharpness::plot::{Chart, Look, Series};
 use clap::Parser;
@@ -112,7 +113,7 @@ fn run(options: &Options) -> Result<()> {
         intervention.draw(&pair, &data, &folder)?;
         match name {
             "lr_decrease" => judge_decrease(&mut verdicts, &pair),
-            "lr_increase" => judge_increase(&mut verdicts, &pair),
+            "lr_increase" => judge_increase(&mut verdicts, &pair, 2.0 / second.0),
             _ => judge_batch(&mut verdicts, &pair),
         }
     }
@@ -210,109 +211,125 @@ impl Intervention {
 const MINI: Measure = Measure::MiniBatchSharpness;
 const FULL: Measure = Measure::FullBatchSharpness;
 
+/// Steps after an intervention that show what it does at once, before training has answered to it.
+const AT_ONCE: usize = 64;
+
+/// A spike is more than this many standard deviations of the measurements before above their mean.
+const SPIKE: f64 = 4.0;
+
+/// Where a quantity was over the last fifth of the steps until the intervention, just after it, at the end, and at
+/// the end of the run that had the new value from the start.
+struct Levels {
+    before: Estimate,
+    at_once: Estimate,
+    end: Estimate,
+    reference: Estimate,
+}
+
 impl Pair {
-    /// Where a quantity was before the intervention: over the last fifth of the steps until then.
-    fn before(&self, measure: &Measure) -> f64 {
-        let from = self.at - self.at / 5;
-        level(&self.changed, measure, from, self.at - 1).map_or(f64::NAN, |level| level.mean)
+    fn levels(&self, measure: &Measure) -> Option<Levels> {
+        // The row at the step of the intervention is at weights that were trained with the old value. Where η
+        // changes it belongs to those before; where b does, it has batches of the new size, and is left out.
+        let (from, to) = (self.at - self.at / 5, self.at - 1);
+        Some(Levels {
+            before: level(&self.changed, measure, from, to)?,
+            at_once: level(&self.changed, measure, self.at + 1, self.at + AT_ONCE)?,
+            end: plateau(&self.changed, measure)?,
+            reference: plateau(&self.reference, measure)?,
+        })
     }
 
-    /// Where it was last before the intervention, and at it.
-    fn at_jump(&self, measure: &Measure) -> (f64, f64) {
-        let rows = || self.changed.series(measure);
-        let before = rows().filter(|(step, _)| *step < self.at).last();
-        let after = rows().find(|(step, _)| *step >= self.at);
-        (before.map_or(f64::NAN, |(_, v)| v.mean), after.map_or(f64::NAN, |(_, v)| v.mean))
-    }
-
-    /// The largest value in as many steps after the intervention as a fifth of those before it, and that of as many
-    /// rows before it: the highest of many fluctuating values is above their mean, spike or not. The row at its step
-    /// is none of the former: it is measured before the first update with the new value.
-    fn highest(&self, measure: &Measure) -> Option<(f64, f64)> {
-        let inside = self.at + 1..=self.at + self.at / 5;
+    /// The largest value in as many steps after the intervention as a fifth of those before it, and what it has to
+    /// exceed to be a spike: `SPIKE` standard deviations above the mean over as many steps before it.
+    fn spike(&self, measure: &Measure) -> Option<(f64, f64)> {
+        let within = self.at / 5;
         let rows = || self.changed.series(measure).map(|(step, value)| (step, value.mean));
-        let after: Vec<f64> =
-            rows().filter(|row| inside.contains(&row.0)).map(|row| row.1).collect();
-        let before: Vec<f64> = rows().take_while(|row| row.0 <= self.at).map(|row| row.1).collect();
-        let recent = before.iter().rev().take(after.len()).copied();
-        Some((recent.reduce(f64::max)?, after.iter().copied().reduce(f64::max)?))
-    }
-
-    fn end(&self, measure: &Measure) -> f64 {
-        plateau(&self.changed, measure).map_or(f64::NAN, |level| level.mean)
-    }
-
-    fn reference(&self, measure: &Measure) -> f64 {
-        plateau(&self.reference, measure).map_or(f64::NAN, |level| level.mean)
+        let inside = |from: usize, to: usize| -> Vec<f64> {
+            rows().filter(|row| (from..=to).contains(&row.0)).map(|row| row.1).collect()
+        };
+        let before = inside(self.at - within, self.at);
+        let rows = Estimate::of(&before).filter(|rows| rows.count > 2)?;
+        let deviation = rows.standard_error * (rows.count as f64).sqrt();
+        let highest = inside(self.at + 1, self.at + within).into_iter().reduce(f64::max)?;
+        Some((highest, rows.mean + SPIKE * deviation))
     }
 }
 
 fn judge_decrease(verdicts: &mut Verdicts, pair: &Pair) {
-    let [mini, full] = [MINI, FULL].map(|m| (pair.before(&m), pair.end(&m), pair.reference(&m)));
-    verdicts.add(
-        "claim 9: after a decrease of η mini-batch sharpness rises to the level (within 10%) of a run with the \
-         new η from the start; full-batch sharpness rises, too, but ends below that run's",
-        [
-            mini.1 > 1.1 * mini.0,
-            (mini.1 / mini.2 - 1.0).abs() < 0.1,
-            full.1 > 1.02 * full.0,
-            full.1 < full.2,
-        ],
-        words(mini, full),
-    );
+    let statement = "claim 9: after a decrease of η mini-batch sharpness rises to the level (within 10%) of a run with \
+                     the new η from the start; full-batch sharpness rises, too, but ends below that run's";
+    let (Some(mini), Some(full)) = (pair.levels(&MINI), pair.levels(&FULL)) else {
+        return verdicts.add(statement, [None], String::new());
+    };
+    let parts = [
+        mini.end.mean > 1.1 * mini.before.mean,
+        (mini.end.mean / mini.reference.mean - 1.0).abs() < 0.1,
+        full.end.mean > 1.02 * full.before.mean,
+        full.end.mean < full.reference.mean,
+    ];
+    verdicts.add(statement, parts, words(&mini, &full));
 }
 
-fn judge_increase(verdicts: &mut Verdicts, pair: &Pair) {
-    let [mini, full] = [MINI, FULL].map(|m| (pair.before(&m), pair.end(&m), pair.reference(&m)));
-    let spikes = [MINI, FULL].map(|m| pair.highest(&m));
-    let spiked = spikes.map(|spike| spike.map(|(before, after)| after > 1.05 * before));
-    let words = |name: &str, spike: Option<(f64, f64)>| {
-        let (before, after) = spike.unwrap_or((f64::NAN, f64::NAN));
-        format!("highest {name} value {before:.2} before, {after:.2} after")
+fn judge_increase(verdicts: &mut Verdicts, pair: &Pair, edge: f64) {
+    let statement = "claim 10: after an increase of η both spike (one value is more than four standard deviations of \
+                     those before above their mean), then settle below where they were, although full-batch sharpness \
+                     was below the new 2/η";
+    let (Some(mini), Some(full)) = (pair.levels(&MINI), pair.levels(&FULL)) else {
+        return verdicts.add(statement, [None], String::new());
     };
+    let spikes = [MINI, FULL].map(|measure| pair.spike(&measure));
+    let spiked = spikes.map(|spike| spike.map(|(highest, needed)| highest > needed));
+    let spike_words = |name: &str, spike: Option<(f64, f64)>| match spike {
+        Some((highest, needed)) => {
+            format!("highest {name} value after it {highest:.2}, a spike above {needed:.2}")
+        }
+        None => format!("too few {name} values"),
+    };
+    let settled = [&mini, &full].map(|levels| Some(levels.end.mean < levels.before.mean));
+    let far_above = Some(full.before.mean < edge);
     verdicts.add(
-        "claim 10: after an increase of η both spike (their highest value is 5% above that of as many measurements \
-         until then), then settle below where they were",
-        [spiked[0], spiked[1], Some(mini.1 < mini.0), Some(full.1 < full.0)],
+        statement,
+        [spiked[0], spiked[1], settled[0], settled[1], far_above],
         format!(
-            "{}; {}, {}",
-            self::words(mini, full),
-            words("mini-batch", spikes[0]),
-            words("full-batch", spikes[1])
+            "{}; {}; {}; new 2/η {edge:.2}",
+            words(&mini, &full),
+            spike_words("mini-batch", spikes[0]),
+            spike_words("full-batch", spikes[1])
         ),
     );
 }
 
 fn judge_batch(verdicts: &mut Verdicts, pair: &Pair) {
-    let [mini, full] = [MINI, FULL].map(|m| (pair.before(&m), pair.end(&m), pair.reference(&m)));
-    let [mini_jump, full_jump] = [MINI, FULL].map(|m| pair.at_jump(&m));
-    verdicts.add(
-        "claim 11: at an increase of the batch size full-batch sharpness stays (within 10%), mini-batch sharpness \
-         drops at once (by more than 10%); then both rise until mini-batch sharpness is back (within 10%)",
-        [
-            (full_jump.1 / full_jump.0 - 1.0).abs() < 0.1,
-            mini_jump.1 < 0.9 * mini_jump.0,
-            full.1 > 1.1 * full_jump.1,
-            mini.1 > 1.1 * mini_jump.1,
-            (mini.1 / mini.0 - 1.0).abs() < 0.1,
-        ],
-        format!(
-            "{}; at the jump: mini-batch {:.2} to {:.2}, full-batch {:.2} to {:.2}",
-            words(mini, full),
-            mini_jump.0,
-            mini_jump.1,
-            full_jump.0,
-            full_jump.1
-        ),
-    );
+    let statement = "claim 11: at an increase of the batch size full-batch sharpness stays (within 10%, over the 64 \
+                     steps after it), mini-batch sharpness drops at once (by more than 10%); then both rise (by more \
+                     than 10%) until mini-batch sharpness is back (within 10%)";
+    let (Some(mini), Some(full)) = (pair.levels(&MINI), pair.levels(&FULL)) else {
+        return verdicts.add(statement, [None], String::new());
+    };
+    let parts = [
+        (full.at_once.mean / full.before.mean - 1.0).abs() < 0.1,
+        mini.at_once.mean < 0.9 * mini.before.mean,
+        full.end.mean > 1.1 * full.at_once.mean,
+        mini.end.mean > 1.1 * mini.at_once.mean,
+        (mini.end.mean / mini.before.mean - 1.0).abs() < 0.1,
+    ];
+    verdicts.add(statement, parts, words(&mini, &full));
 }
 
-/// Before, at the end, and at the end of the run with the new value from the start.
-fn words(mini: (f64, f64, f64), full: (f64, f64, f64)) -> String {
-    let words = |(before, end, reference): (f64, f64, f64)| {
+/// All levels with their standard errors.
+fn words(mini: &Levels, full: &Levels) -> String {
+    let level = |level: &Estimate| match level.standard_error {
+        error if error.is_finite() => format!("{:.2} ± {error:.2}", level.mean),
+        _ => format!("{:.2}", level.mean),
+    };
+    let all = |Levels { before, at_once, end, reference }: &Levels| {
         format!(
-            "{before:.2} before, {end:.2} at the end, {reference:.2} with the new value from the start"
+            "{} before, {} in the {AT_ONCE} steps after, {} at the end, {} with the new value from the start",
+            level(before),
+            level(at_once),
+            level(end),
+            level(reference)
         )
     };
-    format!("mini-batch: {}; full-batch: {}", words(mini), words(full))
+    format!("mini-batch: {}; full-batch: {}", all(mini), all(full))
 }

@@ -80,7 +80,7 @@ fn verdicts(panels: &[Panel], n: usize) -> Verdicts {
     let [mini, full] = [Measure::MiniBatchSharpness, Measure::FullBatchSharpness];
     let words = |measure: &Measure| each(panels, |panel| text(panel.level(measure).as_ref()));
     verdicts.add(
-        "mini-batch sharpness settles between 2/η and 2·2/η, whatever the batch size",
+        "mini-batch sharpness settles between 2/η and 2·2/η at each batch size",
         levels(&mini).iter().map(|level| inside(level, (1.0, 2.0))),
         words(&mini),
     );

@@ -10,7 +10,7 @@ use burn_sharpness::stability::SgdStabilityConfig;
 use super::Panel;
 use super::alignment::{AlongTop, along_top};
 use super::noise::Noise;
-use crate::experiment::plateau::plateau;
+use crate::experiment::plateau::{OF_BLOCKS, plateau};
 use crate::experiment::verdict::Verdicts;
 use crate::support::error::Result;
 use crate::support::mlp::Batch;
@@ -50,7 +50,7 @@ pub fn print_table(panels: &[Panel]) {
         let loss = panel.history.rows().iter().rev().find_map(|row| row.loss);
         println!("{:>10}{:>7.0}s", loss.map_or("-".into(), |l| format!("{l:.1e}")), panel.seconds);
     }
-    println!("±: standard error over five blocks of measurements.");
+    println!("±: standard error {OF_BLOCKS}.");
 }
 
 /// Full-batch sharpness over the steps.

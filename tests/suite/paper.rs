@@ -130,7 +130,42 @@ fn appendix_f_needs_diagonal_parameters() {
     assert_eq!(b[2], 0.0);
 }
 
-/// The gap is a power of 1/b − 1/n, not of 1/b: against b its slope is −n/(n − b), which passes for −1.1 at b > n/8
+/// The paper's formulas have ½ of the squared error, its code the whole: sharpness differs by the factor.
+#[test]
+fn twice_the_loss_is_twice_the_sharpness() {
+    let (model, data) = regression(wave(18, 0.3), 3);
+    let half = model.sharpness(data.clone(), loss).unwrap().value;
+    let whole = |m: &Linear, batch: Batch| loss(m, batch) * 2.0;
+    let whole = model.sharpness(data, whole).unwrap().value;
+    assert!((whole - 2.0 * half).abs() < 1e-10 * whole, "{whole} {half}");
+}
+
+/// ‖Hv‖, which the paper's first code takes for the sharpness, is the largest eigenvalue in magnitude where the
+/// iteration has converged: −5 of the eigenvalues 3 and −5 becomes 5. Until then it is above the Rayleigh quotient.
+#[test]
+fn the_norm_of_a_product_is_not_the_largest_eigenvalue() {
+    // ½(3w₁² − 5w₂²).
+    let (model, data) = regression(vec![1.0, 0.0, 0.0, 1.0], 2);
+    let saddle = |m: &Linear, (x, _): Batch| {
+        let signs = float(vec![3.0, -5.0], [2, 1], F64, &Device::flex());
+        (x.matmul(m.w.val()).powi_scalar(2) * signs).sum() * 0.5
+    };
+    let operator = HessianOperator::new(&model, data.clone(), saddle).unwrap();
+    let vector = |values: &[f64]| operator.gradient().space().from_values(values).unwrap();
+    let mut v = vector(&[0.8, 0.6]);
+    let product = operator.apply(&v).unwrap();
+    let (norm, rayleigh) = (product.norm().unwrap(), product.dot(&v).unwrap());
+    assert!(norm > rayleigh.abs() && norm > 3.0, "{norm} {rayleigh}");
+    for _ in 0..60 {
+        let product = operator.apply(&v).unwrap();
+        v = product.scale(1.0 / product.norm().unwrap());
+    }
+    assert!((operator.apply(&v).unwrap().norm().unwrap() - 5.0).abs() < 1e-9);
+    let found = model.sharpness(data, saddle).unwrap().value;
+    assert!((found - 3.0).abs() < 1e-9, "{found}");
+}
+
+/// The gap is a power of 1/b − 1/n, not of 1/b: against b its slope is −n/(n − b), steeper than −1.1 from b = n/8 on
 /// (claim 6).
 #[test]
 fn the_slope_against_b_steepens_by_the_finite_population() {

@@ -1,7 +1,9 @@
 //! The edge of stochastic stability: trainings over step sizes and batch sizes, each measured as it goes.
 //!
-//! Figures 1, 2 and 18 to 24 of the paper: mini-batch sharpness rises to 2/η and stays at or just above it,
-//! whatever the batch size, while full-batch sharpness stays below, the lower the smaller the batches.
+//! Figures 1, 2 and 18 to 24 of the paper: mini-batch sharpness rises to 2/η and stays between that and twice that, at
+//! every batch size, while full-batch sharpness stays below, the lower the smaller the batches.
+
+mod verdicts;
 
 use std::path::Path;
 
@@ -11,11 +13,10 @@ use burn_sharpness::plot::{Chart, Look, Point, Series, rounded};
 use burn_sharpness::stability::SgdStabilityConfig;
 
 use super::images::{Architecture, ImageOptions, Images, LossName, check_batch_size};
-use super::plateau::{LAST, level, plateau};
+use super::plateau::{LAST, OF_BLOCKS, level, plateau};
 use super::schedule::{Schedule, Stage};
 use super::training::Training;
 use super::update::Optimizer;
-use super::verdict::Verdicts;
 use crate::support::error::{ExampleError, Result};
 
 /// What can be changed.
@@ -149,7 +150,7 @@ pub fn run(name: &str, options: &EossOptions, preset: Preset) -> Result<()> {
                 // A result too, and the others are worth having.
                 Err(error @ ExampleError::Diverged { .. }) => {
                     println!("{error}");
-                    diverged.push(format!("none, it diverged (η {lr}, b {batch_size})"));
+                    diverged.push(stage);
                 }
                 Err(error) => return Err(error),
             }
@@ -160,7 +161,7 @@ pub fn run(name: &str, options: &EossOptions, preset: Preset) -> Result<()> {
         draw(&panels, &preset.architecture, &data, &folder)?;
         println!("A picture of each run: {}/*/training.svg", folder.display());
     }
-    verdicts(&panels, &diverged, data.n).finish(&folder)
+    verdicts::of(&panels, &diverged, data.n).finish(&folder)
 }
 
 fn train(
@@ -239,7 +240,7 @@ fn print_table(panels: &[Panel]) {
         let loss = panel.history.rows().iter().rev().find_map(|row| row.loss);
         println!("{:>10}{:>7.0}s", loss.map_or("-".into(), |l| format!("{l:.1e}")), panel.seconds);
     }
-    println!("±: standard error over five blocks of measurements.");
+    println!("±: standard error {OF_BLOCKS}.");
 }
 
 /// Where everything settled, over batch sizes.
@@ -278,97 +279,4 @@ fn draw(panels: &[Panel], architecture: &Architecture, data: &Images, folder: &P
     };
     chart.picture()?.save(folder, "levels")?;
     Ok(())
-}
-
-/// Claims 1, 2 and 3 of docs/reproduction.md, and that of the paper's later versions on batch sharpness.
-fn verdicts(panels: &[Panel], diverged: &[String], n: usize) -> Verdicts {
-    let mut verdicts = Verdicts::default();
-    let words = |measure: Measure| {
-        let each = panels.iter().filter_map(|panel| {
-            let r = panel.ratio(measure.clone())?;
-            let Stage { lr, batch_size, .. } = panel.stage;
-            Some(format!("{} (η {lr}, b {batch_size})", self::words(&r)))
-        });
-        each.collect::<Vec<_>>().join(", ")
-    };
-    let all = |measure: Measure, inside: &dyn Fn(&Estimate) -> bool| -> Vec<Option<bool>> {
-        panels.iter().map(|panel| panel.ratio(measure.clone()).map(|r| inside(&r))).collect()
-    };
-    // Two standard errors are granted at each end, but no more than a tenth: a level that is hardly known is no
-    // proof.
-    let between = |low: f64, high: f64| {
-        move |r: &Estimate| {
-            let slack = if r.standard_error.is_finite() { 2.0 * r.standard_error } else { 0.0 };
-            let slack = slack.min(0.1);
-            (low - slack..=high + slack).contains(&r.mean)
-        }
-    };
-    let mut parts = all(Measure::MiniBatchSharpness, &between(1.0, 2.0));
-    parts.extend(diverged.iter().map(|_| Some(false)));
-    let sizes: Vec<usize> = panels.iter().map(|panel| panel.stage.batch_size).collect();
-    let has_several = sizes.windows(2).any(|two| two[0] != two[1]);
-    parts.push(has_several.then_some(true)); // "whatever the batch size" takes two
-    let levels = [words(Measure::MiniBatchSharpness)].into_iter().chain(diverged.iter().cloned());
-    verdicts.add(
-        "claim 1: mini-batch sharpness settles between 2/η and 2·2/η, whatever the batch size",
-        parts,
-        levels.collect::<Vec<_>>().join(", "),
-    );
-    verdicts.add(
-        "later versions: batch sharpness settles at 2/η (within 15%)",
-        all(Measure::BatchSharpness, &between(0.85, 1.15)),
-        words(Measure::BatchSharpness),
-    );
-    let mut parts = all(Measure::FullBatchSharpness, &between(0.1, 1.0));
-    parts.extend(diverged.iter().map(|_| Some(false)));
-    parts.extend(panels.iter().map(is_below).map(Some));
-    let levels = |panel: &Panel| panel.ratio(Measure::FullBatchSharpness).map(|r| r.mean);
-    let rises = panels.windows(2).filter(|w| w[0].stage.lr == w[1].stage.lr).filter_map(|w| {
-        let (before, after) = (levels(&w[0])?, levels(&w[1])?);
-        Some((after > before) == (w[1].stage.batch_size > w[0].stage.batch_size))
-    });
-    let rises: Vec<bool> = rises.collect();
-    // "Higher for larger batches" takes two sizes.
-    parts.push((!rises.is_empty()).then(|| rises.iter().all(|rises| *rises)));
-    verdicts.add(
-        "claim 2: full-batch sharpness settles between 0.1 and 1 times 2/η, higher for larger batches, \
-         and is below mini-batch sharpness at every measurement",
-        parts,
-        words(Measure::FullBatchSharpness),
-    );
-    // Batches of all samples are the whole: there is nothing to tell apart.
-    let stochastic = || panels.iter().filter(|panel| panel.stage.batch_size < n);
-    let drifts = stochastic().filter_map(|panel| {
-        Some((panel.drift(Measure::MiniBatchSharpness)?, panel.drift(Measure::FullBatchSharpness)?))
-    });
-    let drifts: Vec<_> = drifts.collect();
-    let is_settled = |drift: f64| (drift - 1.0).abs() < 0.1;
-    let mut settled: Vec<Option<bool>> =
-        drifts.iter().map(|(mini, _)| Some(is_settled(*mini))).collect();
-    let mut elsewhere = drifts.iter().filter(|(_, full)| !is_settled(*full)).peekable();
-    let is_seen = elsewhere.peek().is_some();
-    settled.push(is_seen.then(|| elsewhere.all(|(mini, _)| is_settled(*mini))));
-    let text = drifts.iter().map(|(mini, full)| format!("{mini:.3} and {full:.3}"));
-    verdicts.add(
-        "claim 3: mini-batch sharpness has settled (its last fifth is within 10% of the one before), also where \
-         full-batch sharpness has not",
-        settled,
-        format!(
-            "last fifth over the one before, mini-batch and full-batch: {}",
-            text.collect::<Vec<_>>().join(", ")
-        ),
-    );
-    verdicts
-}
-
-/// Whether full-batch sharpness is below mini-batch sharpness wherever both were measured.
-fn is_below(panel: &Panel) -> bool {
-    panel.history.rows().iter().all(|row| {
-        let both =
-            row.mean(&Measure::FullBatchSharpness).zip(row.value(&Measure::MiniBatchSharpness));
-        // Three standard errors of the mean over batches.
-        both.is_none_or(|(full, mini)| {
-            full <= mini.mean + 3.0 * mini.standard_error.unwrap_or(f64::INFINITY)
-        })
-    })
 }

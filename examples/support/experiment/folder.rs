@@ -85,24 +85,16 @@ impl RunFolder {
 
     /// Notes a part of the run that begins at step `from`: how it is done, and where.
     pub fn begin_part(&self, from: usize, device: &str) -> Result<()> {
-        let mut parts = self.parts()?;
-        parts.push(json!({
-            "command_line": std::env::args().collect::<Vec<_>>().join(" "),
-            "steps": [from, from],
-            "seconds": 0.0,
-            "device": device,
-            "threads": std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok())
-                .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
-            "burn_sharpness": env!("CARGO_PKG_VERSION"),
-            "burn": "0.22.1",
-            "system": format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
-        }));
-        write_json(&self.provenance(), &parts)
+        let mut part = circumstances();
+        part["steps"] = json!([from, from]);
+        part["seconds"] = 0.0.into();
+        part["device"] = device.into();
+        add_part(&self.provenance(), part)
     }
 
     /// Notes how far that part has come. It is called at every checkpoint, as a run may be killed.
     pub fn continue_part(&self, to: usize, seconds: f64) -> Result<()> {
-        let mut parts = self.parts()?;
+        let mut parts = parts_in(&self.provenance())?;
         if let Some(part) = parts.last_mut() {
             part["steps"][1] = to.into();
             part["seconds"] = seconds.into();
@@ -111,16 +103,40 @@ impl RunFolder {
     }
 
     fn provenance(&self) -> PathBuf {
-        self.path.join("provenance.json")
-    }
-
-    fn parts(&self) -> Result<Vec<Value>> {
-        let parts = read_json(&self.provenance())?;
-        Ok(parts.as_ref().and_then(Value::as_array).cloned().unwrap_or_default())
+        self.path.join(PROVENANCE)
     }
 
     /// Wall time of all parts so far.
     pub fn seconds(&self) -> Result<f64> {
-        Ok(self.parts()?.iter().filter_map(|part| part["seconds"].as_f64()).sum())
+        Ok(parts_in(&self.provenance())?.iter().filter_map(|part| part["seconds"].as_f64()).sum())
     }
+}
+
+const PROVENANCE: &str = "provenance.json";
+
+/// Notes beside the results of a program by which command, versions and machine they were made.
+pub fn note_command(folder: &Path) -> Result<()> {
+    add_part(&folder.join(PROVENANCE), circumstances())
+}
+
+fn circumstances() -> Value {
+    json!({
+        "command_line": std::env::args().collect::<Vec<_>>().join(" "),
+        "threads": std::env::var("RAYON_NUM_THREADS").ok().and_then(|n| n.parse().ok())
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+        "burn_sharpness": env!("CARGO_PKG_VERSION"),
+        "burn": "0.22.1",
+        "system": format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+    })
+}
+
+fn parts_in(path: &Path) -> Result<Vec<Value>> {
+    let parts = read_json(path)?;
+    Ok(parts.as_ref().and_then(Value::as_array).cloned().unwrap_or_default())
+}
+
+fn add_part(path: &Path, part: Value) -> Result<()> {
+    let mut parts = parts_in(path)?;
+    parts.push(part);
+    write_json(path, &parts)
 }

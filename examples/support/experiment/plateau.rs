@@ -6,6 +6,10 @@ use burn_sharpness::observe::{History, Measure};
 /// The plateau is the last part of the run: this share of its steps.
 pub const LAST: f64 = 0.2;
 
+/// What the standard error of a level is that of, in words.
+pub const OF_BLOCKS: &str =
+    "over five blocks of measurements, or over the measurements where they are fewer than ten";
+
 /// Mean and standard error of `measure` over the last fifth of the steps.
 ///
 /// Successive rows see nearly the same weights: the standard error is that of 5 means of blocks one after the

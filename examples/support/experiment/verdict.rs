@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::folder::{note_command, write_json};
 use crate::support::error::Result;
 
 /// How far a claim holds.
@@ -66,14 +67,15 @@ impl Verdicts {
         &self.0
     }
 
-    /// Prints them and writes claims.json in `folder`.
+    /// Prints them and writes claims.json in `folder`, and beside it the command that made them.
     pub fn finish(&self, folder: &Path) -> Result<()> {
         println!();
         for Verdict { statement, holds, numbers } in &self.0 {
             println!("{holds}: {statement}\n    {numbers}");
         }
         let path = folder.join("claims.json");
-        super::folder::write_json(&path, &self.0)?;
+        write_json(&path, &self.0)?;
+        note_command(folder)?;
         println!("Verdicts: {}", path.display());
         Ok(())
     }

@@ -92,16 +92,16 @@ impl SharpnessGapConfig {
             .with_seed(self.seed)
     }
 
-    /// The batches of size number `position`, from a stream of their own.
-    fn monte_carlo(&self, position: usize) -> MonteCarlo {
+    /// The batches of a size, from a stream of their own: they are the same whatever other sizes are measured.
+    fn monte_carlo(&self, batch_size: usize) -> MonteCarlo {
         MonteCarlo {
-            batch_size: self.batch_sizes[position],
+            batch_size,
             num_batches: self.num_batches,
             target_relative_error: None,
             min_batches: 0,
             sampling: self.sampling,
             draws: self.draws,
-            seed: lane_seed(self.seed, position),
+            seed: lane_seed(self.seed, batch_size),
             mode: self.mode,
             memory_mib: self.memory_mib,
         }
@@ -241,8 +241,8 @@ impl<F> SharpnessGap<F> {
             SecondOrder::measure(&state, inputs, &pairs, (m, seed, config.memory_mib))?
         };
         let (n, mut gaps, mut draw) = (samples::count(data)?, Vec::new(), 0);
-        for position in 0..config.batch_sizes.len() {
-            let (found, of_draw) = self.at(position, model, data, &full_batch)?;
+        for &batch_size in &config.batch_sizes {
+            let (found, of_draw) = self.at(batch_size, model, data, &full_batch)?;
             let factor = variance_factor(config.sampling, n, found.batch_size);
             let predicted = second_order.as_ref().map(|s| s.gap(factor));
             gaps.push(GapAtBatchSize { predicted, ..found });
@@ -290,10 +290,10 @@ impl<F> SharpnessGap<F> {
         }
     }
 
-    /// The gap at batch size number `position`.
+    /// The gap at a batch size.
     fn at<M, S>(
         &self,
-        position: usize,
+        batch_size: usize,
         model: &M,
         data: &S,
         full_batch: &TopEigenvalue,
@@ -303,7 +303,7 @@ impl<F> SharpnessGap<F> {
         S: Samples,
         F: Fn(&M, S::Batch) -> Tensor<1>,
     {
-        let (monte_carlo, solver) = (self.config.monte_carlo(position), self.config.solver());
+        let (monte_carlo, solver) = (self.config.monte_carlo(batch_size), self.config.solver());
         let v1 = &full_batch.vector;
         let drawn = monte_carlo.draw(model, data, self.n_measured)?;
         let (mut values, mut n_unconverged, mut n_hvps) = (Vec::new(), 0, 0);

@@ -1,5 +1,7 @@
 //! y = C·x^α through points with errors, and whether one power is enough.
 
+use crate::statistics::student_t_95;
+
 /// A point of a power law.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PowerLawPoint {
@@ -15,7 +17,8 @@ pub struct PowerLawPoint {
 ///
 /// Points count when x > 0 and y > 2σ: the logarithm of anything below is biased, or not there. Errors are
 /// taken as independent and known; where the points scatter more than they allow (χ² above its degrees of
-/// freedom ν), they are scaled by √(χ²/ν), as the Particle Data Group does.
+/// freedom ν), they are scaled by √(χ²/ν), as the Particle Data Group does, and the interval is that of
+/// Student's distribution with ν degrees of freedom, since the scale is known from ν points only.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PowerLaw {
@@ -23,7 +26,8 @@ pub struct PowerLaw {
     pub exponent: f64,
     /// Standard error of α, scaled where the points ask for it.
     pub standard_error: f64,
-    /// 95% interval, α ± 1.96·standard error.
+    /// 95% interval, α ± 1.96·standard error; with the quantile of Student's distribution for 1.96 where the error
+    /// was scaled: 12.7 for three points, 2.6 for seven.
     pub interval: (f64, f64),
     /// C.
     pub prefactor: f64,
@@ -90,7 +94,9 @@ impl PowerLaw {
         // `max` takes the other one for NaN.
         let standard_error = (line.variances[1] * reduced_chi_squared.max(1.0)).sqrt();
         let exponent = line.coefficients[1];
-        let half = Z_95 * standard_error;
+        let is_scaled = reduced_chi_squared > 1.0;
+        let quantile = if is_scaled { student_t_95(counted.len() - 2) } else { Z_95 };
+        let half = quantile * standard_error;
         Some(Self {
             exponent,
             standard_error,
