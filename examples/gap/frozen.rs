@@ -17,7 +17,7 @@ use crate::experiment::update::Optimizer;
 use crate::experiment::verdict::Verdicts;
 use crate::record::{self, Full, Gap, Record, Setting};
 use crate::support::error::{ExampleError, Result};
-use crate::{Options, Sizes, exponent};
+use crate::{Options, Sizes, decided, exponent};
 
 /// The static gap, at initial weights and at trained ones.
 pub fn run(
@@ -180,7 +180,7 @@ fn judge_law(record: &Record, n: usize, (name, when): (&str, &str), verdicts: &m
         &format!(
             "claim 5, {name} {when}: the static gap is a power 1 ± 0.1 of 1/b − 1/n for 16 ≤ b ≤ 1024"
         ),
-        [of_size.as_ref().map(|law| (law.exponent - 1.0).abs() <= 0.1)],
+        [of_size.as_ref().and_then(|law| decided(law, 1.0, 0.1))],
         format!("of 1/b − 1/n: {}; of 1/b: {}", words(&of_size), words(&fit(&inverse))),
     );
 }
@@ -253,7 +253,7 @@ impl Slope {
 
     /// Whether it says anything: the laws in question have slopes 0.1 to 0.2 apart.
     fn is_known(&self) -> bool {
-        self.standard_error <= 0.15
+        self.standard_error <= 0.1
     }
 
     fn is(&self, value: f64, within: f64) -> bool {
@@ -286,7 +286,7 @@ fn judge_scatter(record: &Record, n: usize, (name, when): (&str, &str), verdicts
             "random matrices, {name} {when}: λmax of single batches of 64 and more scatters as 1/√b (a power \
              0.5 ± 0.1 of 1/b − 1/n)"
         ),
-        law.iter().map(|law| (law.exponent - 0.5).abs() <= 0.1),
+        [law.as_ref().and_then(|law| decided(law, 0.5, 0.1))],
         law.as_ref().map_or(String::new(), exponent),
     );
 }

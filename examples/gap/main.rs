@@ -135,10 +135,47 @@ fn run(options: &Options) -> Result<()> {
     verdicts.finish(&folder)
 }
 
+/// An exponent with its error, in words.
 fn exponent(law: &PowerLaw) -> String {
     let (low, high) = law.interval;
     format!(
         "exponent {:.3}, 95% interval {low:.3} to {high:.3}, {} points, χ²/ν = {:.2}",
         law.exponent, law.n_points, law.reduced_chi_squared
     )
+}
+
+/// Whether an exponent is within `tolerance` of what is expected; `None` where it is too little known to say.
+fn decided(law: &PowerLaw, expected: f64, tolerance: f64) -> Option<bool> {
+    let (low, high) = law.interval;
+    let is_inside = (law.exponent - expected).abs() <= tolerance;
+    match () {
+        () if low > expected + tolerance || high < expected - tolerance => Some(false),
+        () if is_inside && high - low <= 4.0 * tolerance => Some(true),
+        () => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn_sharpness::estimator::PowerLawPoint;
+
+    use super::*;
+
+    #[test]
+    fn what_is_hardly_known_is_not_decided() {
+        // y = x^α at three points, to a relative error: the interval's half width is twice that.
+        let law = |exponent: f64, relative: f64| {
+            let point = |x: f64| {
+                let y = x.powf(exponent);
+                PowerLawPoint { x, y, standard_error: relative * y }
+            };
+            PowerLaw::fit(&[0.25, 0.5, 1.0].map(point)).unwrap()
+        };
+        for (exponent, relative, expected) in
+            [(1.05, 0.01, Some(true)), (1.2, 0.01, Some(false)), (1.2, 0.1, None), (1.0, 0.2, None)]
+        {
+            let law = law(exponent, relative);
+            assert_eq!(decided(&law, 1.0, 0.1), expected, "{law:?}");
+        }
+    }
 }

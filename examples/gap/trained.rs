@@ -15,7 +15,7 @@ use crate::experiment::training::Training;
 use crate::experiment::update::Optimizer;
 use crate::experiment::verdict::Verdicts;
 use crate::support::error::{ExampleError, Result};
-use crate::{Options, Sizes, exponent};
+use crate::{Options, Sizes, decided, exponent};
 
 /// A run per batch size, and the gap where it ends.
 pub fn run(
@@ -196,7 +196,7 @@ fn judge_gap(ends: &[End], n: usize, verdicts: &mut Verdicts) {
                 "claim 7: the gap where training ends is a power {expected} ± 0.15 of 1/b for b from {from} to {to} (and \
                  is none if the interval excludes that)"
             ),
-            [law.as_ref().and_then(|law| decided(law, expected))],
+            [law.as_ref().and_then(|law| decided(law, expected, 0.15))],
             format!("of 1/b: {}; of 1/b − 1/n: {}", words(&law), words(&of_size)),
         );
     }
@@ -211,17 +211,6 @@ fn judge_gap(ends: &[End], n: usize, verdicts: &mut Verdicts) {
             format!("largest over smallest {r:.2}")
         }),
     );
-}
-
-/// Whether the exponent is within 0.15 of what is expected, is not, or is too little known to say.
-fn decided(law: &PowerLaw, expected: f64) -> Option<bool> {
-    let (low, high) = law.interval;
-    let inside = |exponent: f64| (exponent - expected).abs() <= 0.15;
-    match () {
-        () if low > expected + 0.15 || high < expected - 0.15 => Some(false),
-        () if inside(law.exponent) && high - low < 0.6 => Some(true),
-        () => None,
-    }
 }
 
 fn draw_trained(ends: &[End], data: &Images, folder: &Path) -> Result<()> {
