@@ -147,7 +147,7 @@ fn the_norm_of_a_product_is_not_the_largest_eigenvalue() {
     // ½(3w₁² − 5w₂²).
     let (model, data) = regression(vec![1.0, 0.0, 0.0, 1.0], 2);
     let saddle = |m: &Linear, (x, _): Batch| {
-        let signs = float(vec![3.0, -5.0], [2, 1], F64, &Device::flex());
+        let signs = float(vec![3.0, -5.0], [2, 1], F64, &x.device());
         (x.matmul(m.w.val()).powi_scalar(2) * signs).sum() * 0.5
     };
     let operator = HessianOperator::new(&model, data.clone(), saddle).unwrap();

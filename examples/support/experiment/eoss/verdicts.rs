@@ -133,8 +133,7 @@ impl Seen<'_> {
         // Batches of all samples are the whole: there is nothing to tell apart.
         let at_edge = |panel: &&Panel| panel.stage.batch_size < self.n && panel.came_to_edge();
         let drifts = |panel: &Panel| Some((panel.drift(MINI)?, panel.drift(FULL)?));
-        let drifts: Vec<_> =
-            self.panels.iter().filter(at_edge).filter_map(|panel| drifts(panel)).collect();
+        let drifts: Vec<_> = self.panels.iter().filter(at_edge).filter_map(drifts).collect();
         let is_settled = |drift: f64| (drift - 1.0).abs() < 0.1;
         let mut settled: Vec<Option<bool>> =
             drifts.iter().map(|(mini, _)| Some(is_settled(*mini))).collect();
