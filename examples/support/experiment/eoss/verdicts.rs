@@ -198,3 +198,54 @@ fn is_below(panel: &Panel) -> Option<bool> {
     });
     both.reduce(|all, is_below| all && is_below)
 }
+
+#[cfg(test)]
+mod tests {
+    use burn_sharpness::observe::{History, Row, Value};
+
+    use super::*;
+    use crate::experiment::verdict::Holds;
+
+    /// A run with η = 0.1 at a constant mini-batch sharpness, in units of 2/η.
+    fn panel(batch_size: usize, level: f64) -> Panel {
+        let mut history = History::default();
+        for step in 0..=100 {
+            let mut row = Row::at(step);
+            row.values.insert(MINI, Value::of(20.0 * level));
+            row.values.insert(FULL, Value::of(20.0 * 0.5 * level));
+            history.push(row).unwrap();
+        }
+        Panel { stage: Stage { steps: 100, lr: 0.1, batch_size }, history, seconds: 1.0 }
+    }
+
+    fn holds(panels: &[Panel], diverged: &[Stage], statement: &str) -> Holds {
+        let verdicts = of(panels, diverged, 1000);
+        let found = verdicts.all().iter().find(|v| v.statement.starts_with(statement));
+        found.map(|verdict| verdict.holds).unwrap()
+    }
+
+    #[test]
+    fn each_part_of_claim_1_can_fail_by_itself() {
+        let ways = [
+            ([1.1, 1.2], [Holds::Yes, Holds::Yes, Holds::Yes]),
+            ([1.5, 1.6], [Holds::Yes, Holds::No, Holds::Yes]),
+            ([1.1, 1.9], [Holds::Yes, Holds::InPart, Holds::No]),
+            ([2.5, 2.6], [Holds::No, Holds::No, Holds::Yes]),
+            ([0.4, 0.5], [Holds::NotSeen; 3]),
+        ];
+        let statements = ["claim 1: ", "claim 1, \"just", "claim 1, nearly"];
+        for (levels, expected) in ways {
+            let panels = [panel(8, levels[0]), panel(32, levels[1])];
+            assert_eq!(statements.map(|s| holds(&panels, &[], s)), expected, "{levels:?}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_diverged_supports_nothing() {
+        let (panels, diverged) = ([panel(8, 1.1)], [Stage { steps: 100, lr: 0.1, batch_size: 64 }]);
+        for statement in ["claim 1: ", "claim 2", "claim 3"] {
+            assert_eq!(holds(&panels, &diverged, statement), Holds::InPart, "{statement}");
+        }
+        assert_eq!(holds(&[], &diverged, "later versions"), Holds::No);
+    }
+}
