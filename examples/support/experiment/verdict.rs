@@ -26,7 +26,7 @@ impl fmt::Display for Holds {
             Self::Yes => "holds",
             Self::InPart => "holds in part",
             Self::No => "does not hold",
-            Self::NotSeen => "not to be seen here",
+            Self::NotSeen => "not decided here",
         })
     }
 }
