@@ -43,6 +43,19 @@ fn orthogonal_samples_have_the_gap_of_inverse_sizes() {
     assert!(steeper > 16.0 / 15.0 && steeper < 2.0, "{steeper}");
 }
 
+/// So that a measurement can go on with the sizes that are left.
+#[test]
+fn batches_of_a_size_do_not_depend_on_the_other_sizes() {
+    let problem = Regression::normal(16, &[3.0, 1.0, 0.5]);
+    let gap = |sizes: &[usize]| {
+        let mut estimator = config(sizes).with_num_batches(3).init(loss);
+        let measured = estimator.measure(&problem.model(), &problem.data()).unwrap();
+        let of_4 = measured.gaps.into_iter().find(|gap| gap.batch_size == 4).unwrap();
+        (of_4.values, of_4.seed)
+    };
+    assert_eq!(gap(&[8, 2, 4]), gap(&[4]));
+}
+
 /// What is seen on the way is what is there at the end.
 #[test]
 fn each_gap_is_seen_as_soon_as_it_is_known() {
@@ -293,6 +306,18 @@ fn power_laws_are_found_with_their_errors() {
     }
     assert!((930..=980).contains(&covered), "{covered} of 1000");
     assert!(crossed <= 30, "{crossed} of 1000");
+}
+
+/// Three points that are on no line leave one degree of freedom: the scale of their errors is hardly known.
+#[test]
+fn errors_that_are_scaled_have_the_interval_of_student() {
+    let point = |x, y: f64| PowerLawPoint { x, y, standard_error: 0.01 * y };
+    let law = PowerLaw::fit(&[point(1.0, 1.0), point(2.0, 3.0), point(4.0, 4.0)]).unwrap();
+    assert!(law.reduced_chi_squared > 10.0, "{law:?}");
+    assert!(relative((law.interval.1 - law.exponent) / law.standard_error, 12.7062) < 1e-5);
+    let on_a_line = [1.0_f64, 2.0, 4.0].map(|x| point(x, x));
+    let law = PowerLaw::fit(&on_a_line).unwrap();
+    assert!(relative((law.interval.1 - law.exponent) / law.standard_error, 1.95996) < 1e-5);
 }
 
 #[test]
