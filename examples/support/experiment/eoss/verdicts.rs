@@ -76,10 +76,14 @@ impl Seen<'_> {
         let spreads: Vec<(f64, f64)> =
             self.rates().into_iter().filter_map(|lr| Some((lr, self.spread(lr)?))).collect();
         let text = spreads.iter().map(|(lr, spread)| format!("{spread:.2} (η {lr})"));
+        let text = match text.collect::<Vec<_>>() {
+            none if none.is_empty() => "no two runs at their edges with the same η".into(),
+            all => format!("largest over smallest level: {}", all.join(", ")),
+        };
         verdicts.add(
             "claim 1, nearly whatever the batch size: levels of one η within a factor of 1.25",
             spreads.iter().map(|(_, spread)| *spread <= NEARLY),
-            format!("largest over smallest level: {}", text.collect::<Vec<_>>().join(", ")),
+            text,
         );
     }
 
