@@ -171,7 +171,9 @@ impl std::fmt::Display for End {
 fn ends(options: &Options) -> Result<Vec<End>, Error> {
     let device = Device::flex().autodiff();
     let (bound, mut ends) = (2.0 / ETA, Vec::new());
-    println!("Training from sharp minima with η = {ETA}, 2/η = {bound}");
+    println!(
+        "Training from sharp minima with η = {ETA}: max λ may be 2/η = {bound} for SGD, twice that for GD"
+    );
     println!(
         "{:<6}{:>12}{:>12}{:>14}{:>14}",
         "", "max λ start", "max λ end", "full batch", "mini-batch"
@@ -257,7 +259,10 @@ const SAMPLES: usize = 64;
 
 /// The growth of the mean square 10% below and above each threshold.
 fn growths(seed: u64) -> Result<Vec<(f64, f64)>, Error> {
-    println!("{SAMPLES} orthogonal samples: growth of the mean square per step");
+    println!(
+        "{SAMPLES} orthogonal samples: growth of the mean square per step, with momentum β and q batches in an"
+    );
+    println!("epoch, around the threshold of η times the curvature of a batch");
     println!("{:>6}{:>6}{:>12}{:>14}{:>14}", "β", "q", "threshold", "at 0.9 of it", "at 1.1 of it");
     let mut growths = Vec::new();
     for beta in [0.0, 0.5, 0.9] {

@@ -66,7 +66,8 @@ struct Options {
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
 
-    /// Step size η of all runs, and of those that --runs takes [default: 0.25; CIFAR-10: 0.02]
+    /// Step size η of all runs [default: 0.25; CIFAR-10: 0.02]; of those of --runs the one that is taken [default: theirs, if it
+    /// is one]
     #[arg(long, value_name = "ETA")]
     lr: Option<f64>,
 }

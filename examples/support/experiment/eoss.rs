@@ -241,6 +241,7 @@ fn print_table(panels: &[Panel]) {
         println!("{:>10}{:>7.0}s", loss.map_or("-".into(), |l| format!("{l:.1e}")), panel.seconds);
     }
     println!("±: standard error {OF_BLOCKS}.");
+    println!("Inside a range, below, is inside to two standard errors, 0.1 at most.");
 }
 
 /// Where everything settled, over batch sizes.
