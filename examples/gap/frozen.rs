@@ -90,15 +90,16 @@ fn measure_frozen(
         seed: options.images.seed,
     };
     let path = folder.join(format!("{stem}.json"));
+    let title = format!("{}, {name}, {when}", data.name());
     let mut record = Record::open(&path, setting)?;
     if !record.left().is_empty() {
-        measure(model, data, &mut record, &format!("{}, {name}, {when}", data.name()), &path)?;
+        measure(model, data, &mut record, &title, &path)?;
     }
     let Some(full) = record.full_batch.clone() else {
         return Err(ExampleError::checkpoint(&path, "it lacks the full batch"));
     };
     print_gaps(&format!("{name}, {when}"), &record, &full);
-    draw(&record, data, &format!("{}, {name}, {when}", data.name()), &path)?;
+    draw(&record, data, &title, &path)?;
     judge_law(&record, data.n, (name, when), verdicts);
     judge_order(&record, &full, (name, when), verdicts);
     judge_slope(&record, data.n, (name, when), verdicts);
@@ -136,7 +137,8 @@ fn measure(
     record.write(path)
 }
 
-/// The gaps and the law through those that are judged.
+/// The gaps and the law through those that are judged. `plot::gap_law_of` draws one measurement; these may come from
+/// several, where the program was stopped.
 fn draw(record: &Record, data: &Images, title: &str, path: &Path) -> Result<()> {
     let x = |batch_size: usize| 1.0 / batch_size as f64 - 1.0 / data.n as f64;
     let point = |gap: &Gap| {
